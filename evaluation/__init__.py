@@ -1,0 +1,1 @@
+"""After the stages: two policies' scored answers in, verdicts, win rates and the gate's decision out."""

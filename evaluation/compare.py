@@ -1,0 +1,174 @@
+"""Two policies' scored answers to the same held-out prompts in, win rate, score difference and verdicts out.
+
+Every (new, old) pair of answers to a prompt is a duel: the higher score wins, equal scores are half a win each. A
+prompt's `p_win` is the mean over its duels, the win rate the mean over prompts, and intervals resample prompts.
+Unscored answers fight no duel; they are counted and never become a zero.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation.answers import ScoredAnswers
+from evaluation.bootstrap import Interval, bootstrap_mean
+from evaluation.schema import VERDICTS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the new policy fares against the old one in the eyes of one judge."""
+
+    judge: str
+    win_rate: Interval
+    """Share of duels won by the new policy, ties half."""
+    score_delta: Interval
+    """Mean score of the new policy's answers minus that of the old one's, prompt by prompt."""
+    new_mean: float
+    """Mean over the compared prompts of the mean score of the new policy's answers."""
+    old_mean: float
+    pass_new: float | None
+    """Share of the new policy's answers at or above the pass score; None without a pass score."""
+    pass_old: float | None
+    length_ratio: float
+    """Mean length of the new policy's answers over that of the old one's, unscored answers included."""
+    length_unit: Literal["tokens", "characters"]
+    """What lengths were measured in: characters where any answer's tokens are unknown."""
+    n_prompts: int
+    """Prompts with a scored answer on both sides, the ones that count."""
+    n_unscored: int
+    """Prompts left out, for one side has no scored answer."""
+    n_unscored_answers: int
+    """Answers without a score, both policies together."""
+    verdicts: pa.Table
+    """One row a prompt, unscored ones included (`evaluation.schema.VERDICTS`)."""
+
+
+def compare(
+    new: ScoredAnswers, old: ScoredAnswers, judge_name: str, pass_score: float | None, n_bootstrap: int, seed: int
+) -> Comparison:
+    """Compare two policies on the prompts both have answered; swapping them mirrors every figure.
+
+    Args:
+        new: Answers of the policy that wants to replace the old one.
+        old: Answers of the last good policy.
+        judge_name: Whose scores these are.
+        pass_score: Answers that score at least this count as passed; None leaves pass shares out.
+        n_bootstrap: Resamples of prompts behind each interval.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: When a prompt was answered by one policy only, or when no prompt is scored on both sides.
+    """
+    new_side, old_side = _by_prompt(new, pass_score), _by_prompt(old, pass_score)
+    _check_same_prompts(new_side.prompts, old_side.prompts)
+    p_win = _win_shares(new_side, old_side)
+    compared = ~np.isnan(p_win)
+    ratio, unit = _length_ratio(new, old)
+    has_pass = pass_score is not None
+    return Comparison(
+        judge=judge_name,
+        win_rate=bootstrap_mean(p_win, n_bootstrap, seed),
+        score_delta=bootstrap_mean(new_side.score - old_side.score, n_bootstrap, seed),
+        new_mean=float(new_side.score[compared].mean()),
+        old_mean=float(old_side.score[compared].mean()),
+        pass_new=float(new_side.passed[compared].mean()) if has_pass else None,
+        pass_old=float(old_side.passed[compared].mean()) if has_pass else None,
+        length_ratio=ratio,
+        length_unit=unit,
+        n_prompts=int(compared.sum()),
+        n_unscored=int((~compared).sum()),
+        n_unscored_answers=int(np.isnan(new.score).sum() + np.isnan(old.score).sum()),
+        verdicts=_verdicts(new_side, old_side, p_win, judge_name),
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One policy's answers grouped by prompt; arrays of shape `(prompts,)` unless said."""
+
+    answers: ScoredAnswers
+    prompts: np.ndarray
+    group: np.ndarray  # (answers,), the answer's index into prompts
+    first: np.ndarray  # index of the prompt's first answer
+    n_scored: np.ndarray
+    score: np.ndarray  # mean over scored answers, NaN = none
+    passed: np.ndarray  # share of scored answers, NaN = none scored or no pass score
+    tokens: np.ndarray  # mean, NaN = unknown
+
+
+def _by_prompt(answers: ScoredAnswers, pass_score: float | None) -> _Side:
+    prompts, first, group = np.unique(answers.prompt_id, return_index=True, return_inverse=True)
+    scored = ~np.isnan(answers.score)
+    n_scored = np.bincount(group, weights=scored, minlength=prompts.size)
+    passed = np.full(answers.score.shape, np.nan) if pass_score is None else answers.score >= pass_score
+    with np.errstate(invalid="ignore"):
+        return _Side(
+            answers=answers,
+            prompts=prompts,
+            group=group,
+            first=first,
+            n_scored=n_scored,
+            score=np.bincount(group, weights=np.where(scored, answers.score, 0), minlength=prompts.size) / n_scored,
+            passed=np.bincount(group, weights=np.where(scored, passed, 0), minlength=prompts.size) / n_scored,
+            tokens=np.bincount(group, weights=answers.n_tokens) / np.bincount(group),
+        )
+
+
+def _check_same_prompts(new: np.ndarray, old: np.ndarray) -> None:
+    alone = np.setxor1d(new, old)
+    if alone.size:
+        side = "new" if alone[0] in new else "old"
+        raise ValueError(
+            f"{alone.size} prompts were answered by one policy only, such as {alone[0]} by the {side} one; "
+            "both must answer the same held-out prompts"
+        )
+
+
+def _win_shares(new: _Side, old: _Side) -> np.ndarray:
+    """Share of duels the new policy wins, shape `(prompts,)`; NaN where a side has no scored answer."""
+    values, rank = np.unique(np.concatenate([new.answers.score, old.answers.score]), return_inverse=True)
+    new_scored, old_scored = ~np.isnan(new.answers.score), ~np.isnan(old.answers.score)
+    n_new = new.answers.score.size
+    # prompt and rank in one integer: sorted, all duels of all prompts are counted by four binary searches
+    new_key = (new.group * values.size + rank[:n_new])[new_scored]
+    old_key = np.sort((old.group * values.size + rank[n_new:])[old_scored])
+    group = new.group[new_scored]
+    lower = np.searchsorted(old_key, new_key, "left") - np.searchsorted(old_key, group * values.size, "left")
+    tied = np.searchsorted(old_key, new_key, "right") - np.searchsorted(old_key, new_key, "left")
+    won = np.bincount(group, weights=lower + 0.5 * tied, minlength=new.prompts.size)
+    with np.errstate(invalid="ignore"):
+        return won / (new.n_scored * old.n_scored)
+
+
+def _length_ratio(new: ScoredAnswers, old: ScoredAnswers) -> tuple[float, Literal["tokens", "characters"]]:
+    """Mean lengths over all answers: a judge that leaves the longest ones unscored must not hide them."""
+    lengths, unit = (new.n_tokens, old.n_tokens), "tokens"
+    if np.isnan(np.concatenate(lengths)).any():
+        lengths, unit = (_characters(new), _characters(old)), "characters"
+    new_mean, old_mean = (float(length.mean()) for length in lengths)
+    if old_mean == 0:
+        return (1.0 if new_mean == 0 else float("inf")), unit
+    return new_mean / old_mean, unit
+
+
+def _characters(answers: ScoredAnswers) -> np.ndarray:
+    return np.array([len(text) for text in answers.text], dtype=np.float64)
+
+
+def _verdicts(new: _Side, old: _Side, p_win: np.ndarray, judge_name: str) -> pa.Table:
+    columns = {
+        "prompt_id": new.prompts.tolist(),
+        "judge": [judge_name] * new.prompts.size,
+        "new_text": new.answers.text[new.first].tolist(),
+        "old_text": old.answers.text[old.first].tolist(),
+        "new_score": new.score,
+        "old_score": old.score,
+        "p_win": p_win,
+        "new_pass": new.passed,
+        "old_pass": old.passed,
+        "new_tokens": new.tokens,
+        "old_tokens": old.tokens,
+    }
+    return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in VERDICTS], schema=VERDICTS)

@@ -1,0 +1,1 @@
+"""What runs the stages: recipes, the store, Prefect flows, the command line."""

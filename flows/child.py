@@ -1,0 +1,102 @@
+"""Engines and training run in a child process, in a process group of its own that ends before the next stage starts.
+
+Only then is their memory really free. The parent ends the group on every way out; a parent that is killed outright can't,
+so the kernel ends the child with it (`flows.worker`), and whoever takes the lock over ends what is left (`flows.locks`).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any  # JSON values
+
+from flows import locks
+
+EVENTS_FD = "PREFLOOP_EVENTS_FD"
+_TAIL_CHARS = 2000
+
+
+class StageError(RuntimeError):
+    """A stage could not do its work; the message says why and what to do."""
+
+
+def run_child(
+    job: dict[str, Any],
+    *,
+    environment: dict[str, str],
+    log: Path,
+    lock: locks.Lock,
+    on_event: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run one job of `flows.worker` in a child process and wait for its end.
+
+    Args:
+        job: What to do, JSON values only.
+        environment: Variables added to ours, set before the child imports anything.
+        log: File that takes the child's standard output and error.
+        lock: The held lock of the dataset, in which the child's process group is recorded.
+        on_event: Called with each progress event.
+
+    Returns:
+        The job's result.
+
+    Raises:
+        StageError: The job failed or its process died; the message ends with where its log lies.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    read_fd, write_fd = os.pipe()
+    with log.open("ab") as output, os.fdopen(read_fd) as events:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows.worker", json.dumps(job)],
+                env=os.environ | environment | {EVENTS_FD: str(write_fd)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[write_fd],
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_fd)
+        lock.record_child(process.pid)
+        try:
+            outcome = _follow(events, on_event)
+            process.wait()
+        finally:
+            locks.end_group(process.pid)
+            process.wait()
+            lock.forget_child()
+    if outcome is None:
+        raise StageError(f"{job['job']}: {_death(process.returncode)}\n{_tail(log)}\nThe whole log: {log}")
+    if "error" in outcome:
+        raise StageError(outcome["error"] + (f"\nThe whole log: {log}" if outcome.get("unexpected") else ""))
+    return outcome["result"]
+
+
+def _follow(events: Any, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+    """Hand on progress until the child closes its end; None where it said neither result nor error."""
+    outcome = None
+    for line in events:
+        event = json.loads(line)
+        if "result" in event or "error" in event:
+            outcome = event
+        else:
+            on_event(event)
+    return outcome
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"the child process ended with exit code {code} and no word"
+    name = signal.Signals(-code).name
+    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
+    return f"the child process was ended by {name}{hint}"
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_CHARS))
+        return file.read().decode(errors="replace").strip()

@@ -1,0 +1,189 @@
+"""What a recipe says about prompts, policies and sampling.
+
+Fields marked `how` change speed or memory, never an answer, so they stay out of the cache key.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+_HOW = {"how": True}
+
+
+class SplitConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How prompts without a `split` column are divided; the hash of a prompt decides, so new prompts move no old one."""
+
+    eval_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of prompts in [0, 1) held out for the gate; more gives narrower intervals and fewer training prompts."""
+    vault_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share in [0, 1) kept untouched for a final check."""
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> "SplitConfig":
+        if self.eval_share + self.vault_share >= 1:
+            raise ValueError("eval_share + vault_share must be below 1: nothing would be left to train on")
+        return self
+
+
+class PromptsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Where prompts come from and how they are shared out to rounds."""
+
+    path: Path | None = None
+    """A JSONL, Parquet or CSV file, or a folder of them."""
+    dataset: str | None = None
+    """A data set on the Hugging Face Hub, instead of `path`."""
+    dataset_config: str | None = None
+    """The Hub data set's configuration name, where it has several."""
+    dataset_split: str = "train"
+    """The Hub data set's split to read."""
+    prompt_column: str = "prompt"
+    """Column with the prompt as a string, or as a list of {role, content} messages; `messages` is looked for as well."""
+    answer_column: str | None = None
+    """Column with the reference answer that a verifier compares with; without it `answer` and `reference_answer` are looked for."""
+    system_prompt: str | None = None
+    """System message put before every prompt that has none of its own."""
+    limit: int | None = Field(default=None, ge=1)
+    """Read at most so many rows of the source."""
+    per_round: int | None = Field(default=None, ge=1)
+    """Train prompts each round gets, disjoint between rounds; null divides all of them evenly."""
+    split: SplitConfig = SplitConfig()
+    """The hash split, for sources without a `split` column."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "PromptsConfig":
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of `path` (a file or folder) and `dataset` (a Hub data set)")
+        return self
+
+
+class SamplingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How an answer is drawn from the policy's distribution."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    """Softmax temperature; higher gives more varied candidates, 0 always takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus mass in (0, 1]; lower cuts unlikely tokens."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    """Tokens an answer may have; a cut answer has finish_reason length."""
+
+
+class VllmConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """vLLM in a child process that ends before training starts."""
+
+    name: Literal["vllm"] = "vllm"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of weights and arithmetic; auto takes the checkpoint's (bfloat16 for float32 ones)."""
+    max_model_len: int | None = Field(default=None, ge=8)
+    """Most tokens of prompt and answer together; null takes the model's own limit."""
+    max_num_seqs: int = Field(default=128, ge=1, json_schema_extra=_HOW)
+    """Sequences decoded at once; more is faster until memory is full."""
+    kv_cache_mb: int | None = Field(default=None, ge=16, json_schema_extra=_HOW)
+    """MiB for the key-value cache; null leaves it to vLLM on a GPU and takes 1024 on a CPU."""
+    tensor_parallel_size: int = Field(default=1, ge=1, json_schema_extra=_HOW)
+    """GPUs one copy of the model is spread over."""
+    threads: int = Field(default=1, ge=1, json_schema_extra=_HOW)
+    """CPU threads; with models below about 100M parameters one is fastest."""
+
+
+class TransformersConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """transformers' own generation, where vLLM has no build; slower."""
+
+    name: Literal["transformers"] = "transformers"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of weights and arithmetic."""
+    max_model_len: int | None = Field(default=None, ge=8)
+    """Most tokens of prompt and answer together; null takes the model's own limit."""
+    batch_size: int = Field(default=64, ge=1, json_schema_extra=_HOW)
+    """Sequences decoded at once; more is faster until memory is full."""
+    threads: int = Field(default=1, ge=1, json_schema_extra=_HOW)
+    """CPU threads."""
+
+
+class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Any OpenAI-compatible server; without `base_url` the flow starts vLLM's server itself with the round's weights."""
+
+    name: Literal["openai"] = "openai"
+    base_url: str | None = None
+    """Address of a running server, such as http://127.0.0.1:8000/v1; null starts one for the round's policy."""
+    model: str | None = None
+    """Name of the model on the server at `base_url`; part of the cache key, since its weights can't be hashed."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the API key; the key itself never stands in a recipe."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the server that the flow starts."""
+    max_model_len: int | None = Field(default=None, ge=8)
+    """Most tokens of prompt and answer together, for the server that the flow starts."""
+    max_num_seqs: int = Field(default=64, ge=1, json_schema_extra=_HOW)
+    """Sequences decoded at once by the server that the flow starts."""
+    kv_cache_mb: int | None = Field(default=None, ge=16, json_schema_extra=_HOW)
+    """MiB for that server's key-value cache; null leaves it to vLLM on a GPU and takes 1024 on a CPU."""
+    concurrency: int = Field(default=32, ge=1, json_schema_extra=_HOW)
+    """Requests in flight; more is faster until the server is full."""
+    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra=_HOW)
+    """Seconds one request may take before it is tried again."""
+    max_retries: int = Field(default=5, ge=0, json_schema_extra=_HOW)
+    """Tries after the first one for a request that failed in a way that can heal."""
+    threads: int = Field(default=1, ge=1, json_schema_extra=_HOW)
+    """CPU threads of the server that the flow starts."""
+
+    @model_validator(mode="after")
+    def _name_the_served_model(self) -> "OpenAIConfig":
+        if (self.base_url is None) != (self.model is None):
+            raise ValueError(
+                "give `base_url` and `model` together (a running server), or neither (the flow starts one)"
+            )
+        return self
+
+
+EngineConfig = Annotated[VllmConfig | TransformersConfig | OpenAIConfig, Field(discriminator="name")]
+
+
+class PolicyConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """A language model to sample from and to train."""
+
+    model: str
+    """A folder with weights and tokenizer, or a model on the Hugging Face Hub."""
+    revision: str | None = None
+    """Hub commit or tag; a folder has none."""
+    trust_remote_code: bool = False
+    """Run code that the model's repository ships; only for models you trust."""
+
+
+class MixConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Another policy whose answers stand beside the round's own."""
+
+    policy: PolicyConfig
+    """The other model."""
+    engine: EngineConfig
+    """How it is run."""
+    k: int = Field(ge=1)
+    """Candidates per prompt that it adds."""
+
+
+class GenerationConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Sampling of k candidates per prompt."""
+
+    engine: EngineConfig = VllmConfig()
+    """What runs the policy."""
+    k: int = Field(default=4, ge=1)
+    """Candidates per prompt from the round's policy; with the mix at least 2 in all, to make a pair."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How each answer is drawn."""
+    mix: list[MixConfig] = []
+    """Other policies to sample from in the same round."""
+    prompts_per_shard: int = Field(default=256, ge=1, json_schema_extra=_HOW)
+    """Prompts in one Parquet shard, the unit that a killed run does not repeat."""
+
+    @model_validator(mode="after")
+    def _enough_for_a_pair(self) -> "GenerationConfig":
+        total = self.k + sum(other.k for other in self.mix)
+        if total < 2:
+            raise ValueError(
+                f"k is {total}: a preference pair needs at least 2 candidates per prompt; set k to 2 or more"
+            )
+        if self.sampling.temperature == 0 and self.k > 1:
+            raise ValueError(
+                f"temperature 0 draws the same answer k = {self.k} times: raise sampling.temperature above 0"
+            )
+        return self

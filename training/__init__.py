@@ -1,0 +1,1 @@
+"""Stage 4: kept pairs and a policy in, the next policy and its metrics out."""
