@@ -65,14 +65,16 @@ class Grade:
 
 
 def score_reviews(
-    prompts: list[list[dict[str, str]]], completions: list[list[dict[str, str]]], **columns: list[str | None]
+    prompts: list[list[dict[str, str]]],  # noqa: ARG001 - TRL passes it; the columns say all that it says
+    completions: list[list[dict[str, str]]],
+    **columns: list[str | None],
 ) -> list[float]:
     """Score completions in [0, 1] by the facts of their prompts; 1 means that a review passes.
 
     The signature is the one TRL expects of a reward function, with conversational rows.
 
     Args:
-        prompts: One list of messages a row; not read, as the columns say what was asked.
+        prompts: One list of messages a row; not read.
         completions: One list of one assistant message a row.
         columns: `title`, `genre`, `sentiment`, `constraint` and `aspect` (empty or None if none was asked), one value
             a row each. Other columns are ignored.
@@ -89,7 +91,7 @@ def score_reviews(
 
 def grade_review(text: str, facts: Facts) -> Grade:
     """Grade one review by the facts of its prompt."""
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = split_words(text)
     sentences = _SENTENCE_BREAK.split(text)
     return Grade(
         sentiment=_grade_sentiment(words, facts.sentiment),
@@ -99,6 +101,11 @@ def grade_review(text: str, facts: Facts) -> Grade:
         form=_grade_form(words, sentences),
         no_repetition=_grade_repetition(words),
     )
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in lower case, without punctuation."""
+    return [word.lower() for word in _WORD.findall(text)]
 
 
 def count_sentiment_words(words: list[str], sentiment: Sentiment) -> int:

@@ -13,25 +13,30 @@ Sentiment = Literal["positive", "negative"]
 Constraint = Literal["none", "two", "aspect"]
 Split = Literal["train", "eval", "vault"]
 
-TITLE_ADJECTIVES = tuple(
+
+def _split(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+TITLE_ADJECTIVES = _split(
     "Silent Golden Broken Distant Hidden Crimson Frozen Gentle Hollow Little Lonely Midnight Paper Quiet Rusty Scarlet "
-    "Secret Silver Stolen Velvet Wandering Winter Burning Forgotten".split()
+    "Secret Silver Stolen Velvet Wandering Winter Burning Forgotten"
 )
-TITLE_NOUNS = tuple(
+TITLE_NOUNS = _split(
     "River Garden Mirror Harbor Lantern Orchard Bridge Castle Compass Desert Engine Feather Island Journey Kingdom "
-    "Letter Mountain Painter Sailor Shadow Station Tower Valley Window".split()
+    "Letter Mountain Painter Sailor Shadow Station Tower Valley Window"
 )
-GENRES = tuple("drama comedy thriller western horror romance mystery fantasy".split())
-ASPECTS = tuple("acting script music pacing photography ending dialogue direction".split())
+GENRES = _split("drama comedy thriller western horror romance mystery fantasy")
+ASPECTS = _split("acting script music pacing photography ending dialogue direction")
 
 ADJECTIVES: dict[Sentiment, tuple[str, ...]] = {
-    "positive": tuple(
+    "positive": _split(
         "wonderful brilliant moving charming superb delightful gripping tender clever polished vivid warm witty "
-        "graceful stunning memorable".split()
+        "graceful stunning memorable"
     ),
-    "negative": tuple(
+    "negative": _split(
         "dull clumsy tedious weak bland shallow tiresome messy careless dreary flat stale noisy lifeless predictable "
-        "forgettable".split()
+        "forgettable"
     ),
 }
 VERBS: dict[Sentiment, tuple[str, ...]] = {
