@@ -113,7 +113,8 @@ def _build_classifier(
     settings = source.config.to_dict()
     # The names of the source's labels do not fit another number of them.
     settings = {name: value for name, value in settings.items() if name not in ("id2label", "label2id", "dtype")}
-    config = LlamaConfig(**settings, num_labels=labels)
+    settings["num_labels"] = labels
+    config = LlamaConfig(**settings)
     model = LlamaForSequenceClassification(config)
     model.model.load_state_dict(source.model.state_dict())
     return model
