@@ -1,0 +1,206 @@
+"""The child process of a stage: `python -m flows.worker JOB`, a job as one JSON argument, events as JSON lines.
+
+Heavy libraries are imported here and nowhere in the parent, so that a stage's memory is free when its process ends.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any  # JSON values
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.child import EVENTS_FD
+from flows.mapping import Shard, map_shards
+from flows.slices import PromptSlice, read_slice
+from flows.store import Dataset
+from generation.engine import PolicyFiles
+
+Emit = Callable[[dict[str, Any]], None]
+_PR_SET_PDEATHSIG = 1
+_EVENTS_EVERY_S = 0.2
+
+
+def main() -> None:
+    """Run the job named on the command line and report its result or its error."""
+    die_with_parent()
+    job = json.loads(sys.argv[1])
+    with os.fdopen(int(os.environ.pop(EVENTS_FD)), "w") as events:
+
+        def emit(event: dict[str, Any]) -> None:
+            events.write(json.dumps(event) + "\n")
+            events.flush()
+
+        try:
+            emit({"result": JOBS[job["job"]](job, emit)})
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
+            traceback.print_exc()
+            emit({"error": str(error), "unexpected": not isinstance(error, ValueError)})
+            sys.exit(1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            sys.exit("the parent process is gone")
+
+
+def sample(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Answer prompts with a policy, shard by shard."""
+    from pydantic import TypeAdapter
+
+    from generation.config import EngineConfig, SamplingConfig
+    from generation.engines import open_engine
+    from generation.render import load_tokenizer
+    from generation.sampling import Sampling
+
+    policy = PolicyFiles(**job["policy"])
+    config = TypeAdapter(EngineConfig).validate_python(job["engine"])
+    sampling = SamplingConfig(**job["sampling"])
+    out = Dataset("generation", job["key"], Path(job["out"]))
+    prompts = _prompts(job)
+    size = out.plan({"prompts_per_shard": job["prompts_per_shard"]})["prompts_per_shard"]
+    tokenizer = load_tokenizer(policy)
+    done = out.shards()
+    todo = [i for i in range(-(-prompts.num_rows // size)) if i not in done]
+    shards = (Shard(i, prompts.slice(i * size, size)) for i in todo)
+    counter = _Counter(emit, prompts.num_rows, sum(min(size, prompts.num_rows - i * size) for i in done))
+    emit({"note": f"starting {config.name}", "done": counter.done, "total": counter.total})
+    with open_engine(config, policy, job["k"], sampling) as engine:
+        stage = Sampling(engine, tokenizer, policy, job["k"], sampling, job["seed"], job["round"])
+        map_shards(shards, stage, out.write_shard, counter.add)
+    return {"resumed_shards": len(done)}
+
+
+def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Score candidates with a judge, one shard of scores per shard of candidates."""
+    from judging.judges import open_judge
+    from pydantic import TypeAdapter
+
+    from judging.config import JudgeConfig, RubricConfig
+    from judging.scoring import Scoring
+
+    config = TypeAdapter(JudgeConfig).validate_python(job["judge"])
+    out = Dataset("judging", job["key"], Path(job["out"]))
+    candidates = Dataset("generation", "", Path(job["candidates"])).shards()
+    done = out.shards()
+    counts = {i: pq.read_metadata(path).num_rows for i, path in candidates.items()}
+    shards = (Shard(i, pq.read_table(path)) for i, path in candidates.items() if i not in done)
+    counter = _Counter(emit, sum(counts.values()), sum(counts[i] for i in done))
+    emit({"note": f"starting {config.kind}", "done": counter.done, "total": counter.total})
+    client = None
+    if isinstance(config, RubricConfig):
+        from generation.chat_client import ChatClient
+
+        client = ChatClient.from_config(config)
+    with open_judge(config, client=client) as judge:
+        stage = Scoring(judge, config.kind, _prompts(job))
+        map_shards(shards, stage, out.write_shard, counter.add)
+    return {"resumed_shards": len(done)}
+
+
+def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Sum the log-probs of stored answers under a policy."""
+    from training.logprobs import sequence_logprobs
+    from training.policy import load_policy
+
+    from generation.render import load_tokenizer, render_prompt
+    from training.schema import LOGPROBS
+
+    policy = PolicyFiles(**job["policy"])
+    tokenizer = load_tokenizer(policy)
+    model = load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
+    prompts = _prompts(job).to_pylist()
+    prompt_ids = {row["prompt_id"]: render_prompt(tokenizer, row["messages"]) for row in prompts}
+    out = Dataset("logprobs", job["key"], Path(job["out"]))
+    for index, path in Dataset("generation", "", Path(job["candidates"])).shards().items():
+        rows = pq.read_table(path, columns=["candidate_id", "prompt_id", "token_ids"]).to_pylist()
+        known = [row for row in rows if row["token_ids"]]
+        sums = sequence_logprobs(
+            model, [prompt_ids[row["prompt_id"]] for row in known], [row["token_ids"] for row in known],
+            pad_id=tokenizer.pad_token_id or 0, batch_size=32,
+        )  # fmt: skip
+        table = {"candidate_id": [row["candidate_id"] for row in known], "logprob_sum": sums}
+        out.write_shard(index, {"part": pa.table(table, schema=LOGPROBS)})
+        emit({"done": len(known), "total": len(rows)})
+    return {}
+
+
+def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Train the next policy on pairs."""
+    from training.train import TrainingJob
+    from training.train import train as train_policy
+
+    from generation.identity import hash_token_ids
+    from generation.render import render_prompt, tokenizer_identity
+    from training.config import TrainingConfig
+
+    out = Dataset("policies", job["key"], Path(job["out"]))
+    training_job = TrainingJob(
+        pairs=_pairs(job),
+        start=PolicyFiles(**job["start"]),
+        reference=PolicyFiles(**job["reference"]),
+        config=TrainingConfig(**job["config"]),
+        seed=job["seed"],
+        output=out.folder,
+        render_prompt=render_prompt,
+        tokenizer_identity=tokenizer_identity,
+        hash_token_ids=hash_token_ids,
+    )
+
+    def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
+        note = " ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "rewards/accuracies") if name in metrics)
+        emit({"done": done, "total": total, "note": note})
+
+    result = train_policy(training_job, on_step)
+    out.write_shard(0, {"part": result.metrics, "drops": result.drops})
+    return {"step0": asdict(result.step0), **result.counts}
+
+
+def _prompts(job: dict[str, Any]) -> pa.Table:
+    return read_slice(Dataset("prompts", "", Path(job["prompts"])), PromptSlice(**job["slice"]))
+
+
+def _pairs(job: dict[str, Any]) -> pa.Table:
+    pairs = Dataset("filtering", "", Path(job["pairs"])).read()
+    if pairs is None:
+        raise ValueError(f"{job['pairs']}: no pairs are stored here")
+    return pairs
+
+
+class _Counter:
+    """Counts rows and reports a few times a second."""
+
+    def __init__(self, emit: Emit, total: int, done: int) -> None:
+        self.total = total
+        self.done = done
+        self._emit = emit
+        self._last = 0.0
+
+    def add(self, rows: int) -> None:
+        self.done += rows
+        now = time.monotonic()
+        if now - self._last > _EVENTS_EVERY_S or self.done == self.total:
+            self._last = now
+            self._emit({"done": self.done, "total": self.total})
+
+
+JOBS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
+    "sample": sample,
+    "score": score,
+    "logprobs": logprobs,
+    "train": train,
+}
+
+if __name__ == "__main__":
+    main()
