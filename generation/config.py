@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic.config import JsonDict
 
-_HOW = {"how": True}
+_HOW: JsonDict = {"how": True}
 
 
 class SplitConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """How prompts without a `split` column are divided; the hash of a prompt decides, so new prompts move no old one."""
+    """How prompts without a `split` column are divided: by their hash alone, so that new prompts move no old one."""
 
     eval_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of prompts in [0, 1) held out for the gate; more gives narrower intervals and fewer training prompts."""
@@ -38,9 +39,9 @@ class PromptsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     dataset_split: str = "train"
     """The Hub data set's split to read."""
     prompt_column: str = "prompt"
-    """Column with the prompt as a string, or as a list of {role, content} messages; `messages` is looked for as well."""
+    """Column with the prompt: a string, or a list of {role, content} messages; `messages` is looked for as well."""
     answer_column: str | None = None
-    """Column with the reference answer that a verifier compares with; without it `answer` and `reference_answer` are looked for."""
+    """Column with the answer that a verifier compares with; null looks for `reference_answer`, then `answer`."""
     system_prompt: str | None = None
     """System message put before every prompt that has none of its own."""
     limit: int | None = Field(default=None, ge=1)
@@ -101,7 +102,7 @@ class TransformersConfig(BaseModel, extra="forbid", frozen=True, use_attribute_d
 
 
 class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Any OpenAI-compatible server; without `base_url` the flow starts vLLM's server itself with the round's weights."""
+    """Any OpenAI-compatible server; without `base_url` the flow starts vLLM's own with the round's weights."""
 
     name: Literal["openai"] = "openai"
     base_url: str | None = None
