@@ -40,8 +40,8 @@ def _config(**extra):
     from transformers import LlamaConfig
 
     return LlamaConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1, tie_word_embeddings=True,
+        vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256, initializer_range=0.1, tie_word_embeddings=True,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, **extra,
     )  # fmt: skip
 
