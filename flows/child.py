@@ -1,7 +1,8 @@
-"""Engines and training run in a child process, in a process group of its own that ends before the next stage starts.
+"""Engines and training run in a child process, in a group of its own that ends before the next stage starts.
 
-Only then is their memory really free. The parent ends the group on every way out; a parent that is killed outright can't,
-so the kernel ends the child with it (`flows.worker`), and whoever takes the lock over ends what is left (`flows.locks`).
+Only then is their memory really free. The parent ends the group on every way out; a parent that is killed outright
+can't, so the kernel ends the child with it (`flows.worker`), and whoever takes the lock over ends what is left
+(`flows.locks`).
 """
 
 import json

@@ -1,8 +1,8 @@
 """Who writes a dataset: one process at a time, the others wait, a dead one's leftovers are ended first.
 
 The lock is an flock, which the kernel frees when its holder dies. A killed holder can leave a child process behind that
-still writes; the lock file therefore names the child's process group, and whoever takes over ends it before anything else.
-A process is recognised by pid and start time, since pids are used again.
+still writes; the lock file therefore names the child's process group, and whoever takes over ends it first. A process
+is recognised by pid and start time, since pids are used again.
 """
 
 import fcntl

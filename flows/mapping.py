@@ -18,15 +18,15 @@ Tag = tuple[int, int]  # shard index, row in the shard
 class StreamStage(Protocol[Item, Result]):
     """A stage whose rows are independent: table in, items through a stream, tables out."""
 
-    def items(self, table: pa.Table) -> list[Item]:
+    def items(self, table: pa.Table, /) -> list[Item]:
         """Turn the rows of one input shard into work items, in order."""
         ...
 
-    def stream(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Result]]:
+    def stream(self, tagged: Iterable[tuple[Tag, Item]], /) -> Iterator[tuple[Tag, Result]]:
         """Pull items as they are needed, give results in any order, each with its item's tag."""
         ...
 
-    def collect(self, table: pa.Table, items: list[Item], results: list[Result]) -> dict[str, pa.Table]:
+    def collect(self, table: pa.Table, items: list[Item], results: list[Result], /) -> dict[str, pa.Table]:
         """Turn the results of one shard, in the order of its items, into tables to write."""
         ...
 

@@ -11,7 +11,7 @@ from flows.policies import identify_model
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
 from flows.tables import file_checksum
-from generation.config import EngineConfig, PolicyConfig, PromptsConfig
+from generation.config import EngineConfig, PolicyConfig, PromptsConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
 from judging.config import JudgeConfig, RecordedConfig, RewardModelConfig
@@ -43,9 +43,7 @@ class Sampler:
     policy: PolicyFiles
     engine: EngineConfig
     k: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
+    sampling: SamplingConfig
 
 
 def plan_prompts(recipe: Recipe) -> Step:
@@ -66,19 +64,10 @@ def plan_candidates(prompts: Step, chosen: PromptSlice, sampler: Sampler, seed: 
         "policy": sampler.policy.key,
         "engine": engine,
         "k": sampler.k,
-        "sampling": sampling_fields(sampler),
+        "sampling": answer_fields(sampler.sampling),
         "seed": seed,
     }
     return Step("generation", CANDIDATES_VERSION, parts)
-
-
-def sampling_fields(sampler: Sampler) -> dict[str, Any]:
-    """How each answer is drawn."""
-    return {
-        "temperature": sampler.temperature,
-        "top_p": sampler.top_p,
-        "max_new_tokens": sampler.max_new_tokens,
-    }
 
 
 def plan_scores(prompts: Step, candidates: Step, judge: JudgeConfig) -> Step:

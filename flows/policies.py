@@ -40,7 +40,7 @@ def _hash_files(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
     """Hash the files; the sizes and times are there so that a changed folder is hashed again."""
     digest = xxhash.xxh3_128()
     for name, _, _ in stats:
-        digest.update(f"{name} {file_checksum(folder / name)}\n")
+        digest.update(f"{name} {file_checksum(folder / name)}\n".encode())
     return digest.hexdigest()[:20]
 
 

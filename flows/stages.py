@@ -58,14 +58,13 @@ class Outcome:
 Work = Callable[[Dataset, Lock], dict[str, Any]]
 
 
-def build(store: Store, step: Step, rows_in: int, work: Work) -> Outcome:
+def build(store: Store, step: Step, work: Work) -> Outcome:
     """Build a step's dataset unless it is complete, one process at a time.
 
     Args:
         store: The workspace.
         step: What to build.
-        rows_in: Rows of the stage's input, for the report.
-        work: Writes the shards and returns facts for the manifest.
+        work: Writes the shards and returns facts for the manifest, `rows_in` among them.
     """
     dataset = store.dataset(step.stage, step.key)
     if dataset.manifest() is None:
@@ -74,7 +73,8 @@ def build(store: Store, step: Step, rows_in: int, work: Work) -> Outcome:
                 started = time.monotonic()
                 facts = work(dataset, lock)
                 seconds = round(time.monotonic() - started, 3)
-                dataset.commit(step.version, step.parts, facts | {"seconds": seconds, "rows_in": rows_in})
+                facts |= {"seconds": seconds, "drops": _drop_counts(dataset)}
+                dataset.commit(step.version, step.parts, facts)
                 return _outcome(dataset, cached=False)
     return _outcome(dataset, cached=True)
 
@@ -83,18 +83,21 @@ def _outcome(dataset: Dataset, *, cached: bool) -> Outcome:
     manifest = dataset.manifest()
     if manifest is None:
         raise StageError(f"{dataset.folder}: the manifest vanished while the run used it; run again")
-    drops = dataset.read("drops", columns=["reason"])
-    reasons = Counter(drops.column("reason").to_pylist()) if drops is not None else Counter()
     return Outcome(
         stage=dataset.stage,
         key=dataset.key,
         cached=cached,
         rows_in=manifest.facts["rows_in"],
         rows_out=manifest.rows.get(MAIN_TABLE, 0),
-        drops=dict(reasons.most_common()),
+        drops=manifest.facts["drops"],
         seconds=0.0 if cached else manifest.facts["seconds"],
-        facts={k: v for k, v in manifest.facts.items() if k not in {"rows_in"}},
+        facts=manifest.facts,
     )
+
+
+def _drop_counts(dataset: Dataset) -> dict[str, int]:
+    drops = dataset.read("drops", columns=["reason"])
+    return dict(Counter(drops.column("reason").to_pylist()).most_common()) if drops is not None else {}
 
 
 def build_prompts(bench: Workbench) -> Outcome:
@@ -105,9 +108,9 @@ def build_prompts(bench: Workbench) -> Outcome:
         tables = read_prompts(recipe.prompts, recipe.seed)
         prompts = tables.prompts if recipe.prompts.per_round else assign_rounds(tables.prompts, recipe.rounds)
         dataset.write_shard(0, {MAIN_TABLE: prompts, "drops": tables.drops})
-        return {"rows_read": prompts.num_rows + tables.drops.num_rows}
+        return {"rows_in": prompts.num_rows + tables.drops.num_rows}
 
-    return build(bench.store, plan.plan_prompts(recipe), 0, work)
+    return build(bench.store, plan.plan_prompts(recipe), work)
 
 
 def slice_prompts(bench: Workbench, chosen: PromptSlice) -> pa.Table:
@@ -141,9 +144,9 @@ def build_candidates(bench: Workbench, chosen: PromptSlice, sampler: Sampler) ->
     """Sample answers of one policy to a slice of the prompts."""
     recipe = bench.recipe
     step = plan.plan_candidates(plan.plan_prompts(recipe), chosen, sampler, recipe.seed)
-    prompts = slice_prompts(bench, chosen)
 
     def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
+        prompts = slice_prompts(bench, chosen)
         job = {
             "job": "sample",
             "key": step.key,
@@ -152,7 +155,7 @@ def build_candidates(bench: Workbench, chosen: PromptSlice, sampler: Sampler) ->
             "slice": chosen.to_json(),
             "policy": asdict(sampler.policy),
             "engine": sampler.engine.model_dump(mode="json"),
-            "sampling": plan.sampling_fields(sampler),
+            "sampling": sampler.sampling.model_dump(mode="json"),
             "k": sampler.k,
             "seed": recipe.seed,
             "round": chosen.round or plan.EVALUATION_ROUND,
@@ -162,9 +165,9 @@ def build_candidates(bench: Workbench, chosen: PromptSlice, sampler: Sampler) ->
         _check_candidates(dataset, prompts, sampler.k)
         tokens = dataset.read(columns=["n_tokens"])
         n_tokens = sum(filter(None, tokens.column("n_tokens").to_pylist())) if tokens is not None else 0
-        return facts | {"tokens": n_tokens}
+        return facts | {"rows_in": prompts.num_rows, "tokens": n_tokens}
 
-    return build(bench.store, step, prompts.num_rows, work)
+    return build(bench.store, step, work)
 
 
 def build_scores(bench: Workbench, chosen: PromptSlice, sampler: Sampler, judge: JudgeConfig) -> Outcome:
@@ -185,11 +188,11 @@ def build_scores(bench: Workbench, chosen: PromptSlice, sampler: Sampler, judge:
             "judge": judge.model_dump(mode="json"),
         }
         facts = _in_child(f"judging {chosen.title} ({judge.kind})", job, dataset, lock, _threads(judge))
-        scores = _read(dataset)
+        scores = read_rows(dataset)
         check_scores(source.n_rows(), scores, recipe.judging.max_unscored_share)
-        return facts | {"unscored": scores.column("score").null_count}
+        return facts | {"rows_in": source.n_rows(), "unscored": scores.column("score").null_count}
 
-    return build(bench.store, step, source.n_rows(), work)
+    return build(bench.store, step, work)
 
 
 def build_pairs(bench: Workbench, chosen: PromptSlice, samplers: list[Sampler]) -> Outcome:
@@ -202,17 +205,16 @@ def build_pairs(bench: Workbench, chosen: PromptSlice, samplers: list[Sampler]) 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
         tables = pair_best_worst(
             slice_prompts(bench, chosen),
-            pa.concat_tables([_read(store.dataset("generation", step.key)) for step in candidates]),
-            pa.concat_tables([_read(store.dataset("judging", step.key)) for step in scores]),
+            pa.concat_tables([read_rows(store.dataset("generation", step.key)) for step in candidates]),
+            pa.concat_tables([read_rows(store.dataset("judging", step.key)) for step in scores]),
             recipe.judging.pairing,
         )
         if not tables.pairs.num_rows:
             raise StageError(explain_no_pairs(tables.drops))
         dataset.write_shard(0, {MAIN_TABLE: tables.pairs, "drops": tables.drops})
-        return {}
+        return {"rows_in": sum(store.dataset("generation", step.key).n_rows() for step in candidates)}
 
-    rows_in = sum(store.dataset("generation", step.key).n_rows() for step in candidates)
-    return build(store, plan.plan_pairs(recipe, prompts, candidates, scores), rows_in, work)
+    return build(store, plan.plan_pairs(recipe, prompts, candidates, scores), work)
 
 
 def build_kept(bench: Workbench, pairs: Step) -> Outcome:
@@ -220,16 +222,16 @@ def build_kept(bench: Workbench, pairs: Step) -> Outcome:
     source = bench.store.dataset("pairing", pairs.key)
 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
-        tables = filter_pairs(_read(source), bench.recipe.filtering.filters)
+        tables = filter_pairs(read_rows(source), bench.recipe.filtering.filters)
         if not tables.kept.num_rows:
             reasons = Counter(tables.drops.column("reason").to_pylist()).most_common()
             raise StageError(
                 f"the filters dropped all {source.n_rows()} pairs {dict(reasons)}: loosen filtering.filters"
             )
         dataset.write_shard(0, {MAIN_TABLE: tables.kept, "drops": tables.drops})
-        return {"funnel": [list(row) for row in tables.funnel]}
+        return {"rows_in": source.n_rows(), "funnel": [list(row) for row in tables.funnel]}
 
-    return build(bench.store, plan.plan_filtering(bench.recipe, pairs), source.n_rows(), work)
+    return build(bench.store, plan.plan_filtering(bench.recipe, pairs), work)
 
 
 def build_policy(
@@ -253,9 +255,10 @@ def build_policy(
             "seed": recipe.seed,
         }
         threads = {"OMP_NUM_THREADS": str(recipe.training.threads)}
-        return _in_child(f"training round {round_number}", job, dataset, lock, threads)
+        facts = _in_child(f"training round {round_number}", job, dataset, lock, threads)
+        return facts | {"rows_in": source.n_rows()}
 
-    return build(bench.store, step, source.n_rows(), work)
+    return build(bench.store, step, work)
 
 
 def trained_policy(bench: Workbench, step: Step, start: PolicyFiles) -> PolicyFiles:
@@ -281,9 +284,10 @@ def build_logprobs(bench: Workbench, chosen: PromptSlice, sampler: Sampler, poli
             "candidates": str(source.folder),
             "policy": asdict(policy),
         }
-        return _in_child("log-probs under the initial policy", job, dataset, lock, {"OMP_NUM_THREADS": "2"})
+        facts = _in_child("log-probs under the start", job, dataset, lock, {"OMP_NUM_THREADS": "2"})
+        return facts | {"rows_in": source.n_rows()}
 
-    return build(bench.store, plan.plan_logprobs(candidates, policy), source.n_rows(), work)
+    return build(bench.store, plan.plan_logprobs(candidates, policy), work)
 
 
 def _in_child(
@@ -293,7 +297,8 @@ def _in_child(
         return run_child(job, environment=environment, log=dataset.log_path, lock=lock, on_event=on_event)
 
 
-def _read(dataset: Dataset) -> pa.Table:
+def read_rows(dataset: Dataset) -> pa.Table:
+    """Read a dataset that must hold rows."""
     table = dataset.read()
     if table is None:
         raise StageError(f"{dataset.folder}: no data; the stage before left nothing, see its drops")

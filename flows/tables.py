@@ -27,7 +27,7 @@ def write_table(path: Path, table: pa.Table) -> None:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=False,
-                use_byte_stream_split=[f"{name}.list.element" for name in ids],
+                use_byte_stream_split=[f"{name}.list.element" for name in ids],  # pyright: ignore[reportArgumentType]
             )
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,59 @@
+"""Run the flow from a terminal: progress bars, the run's folder and report, and where the seconds went."""
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any  # JSON values
+
+import psutil
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from rich.console import Console
+
+from flows.display import terminal_display
+from flows.recipe import Recipe
+from flows.report import write_report
+from flows.rounds import keep_summary
+from flows.self_improve import self_improve
+from flows.store import Store
+
+
+def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
+    """Run a recipe and keep its summary and report in the run's folder.
+
+    Returns:
+        `flows.rounds.run_summary`, with `report` (path), `seconds` (of the whole process) and `seconds_by`: imports,
+        stages (building datasets), prefect (flow and task runs, its server), own (everything else of ours).
+    """
+    store = Store(workspace)
+    imported = time.time()
+    with _without_heartbeat(), terminal_display(console):
+        result = self_improve(recipe.model_dump(mode="json"), str(store.root))
+    flowed = time.time()
+    results, busy = result.pop("results"), result.pop("busy_s")
+    report = write_report(store, recipe, results, result)
+    finished = time.time()
+    began = min(imported, psutil.Process().create_time())
+    stages = sum(outcome["seconds"] for one in results for outcome in one["outcomes"])
+    summary = result | {
+        "report": str(report),
+        "seconds": round(finished - began, 1),
+        "seconds_by": {
+            "imports": round(imported - began, 2),
+            "stages": round(stages, 2),
+            "prefect": round(flowed - imported - stages - busy, 2),
+            "own": round(busy + finished - flowed, 2),
+        },
+    }
+    keep_summary(store, recipe, summary)
+    return summary
+
+
+def _without_heartbeat() -> AbstractContextManager[object]:
+    """Spare each flow run the second that Prefect waits for its heartbeat thread, where nobody listens to it.
+
+    With the embedded server no automation outlives the run; with a server of its own the heartbeat shows crashes.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        return nullcontext()
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
