@@ -1,0 +1,115 @@
+"""One client for OpenAI-compatible servers: request bodies in, replies out, in any order.
+
+A fixed pool of workers keeps `concurrency` requests in flight; requests are pulled from the caller's iterator as they
+are needed, in the caller's thread, and never more than twice `concurrency` ahead of what was handed back, so memory
+stays flat over any number of rows. The asyncio loop of the workers lives in a thread of its own for one run.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self  # Any: JSON values
+from urllib.parse import urlsplit
+
+from generation.chat_errors import field_name
+from generation.chat_line import Line, Reply
+from generation.engine import Tag
+
+
+class ServerConfig(Protocol):
+    """The part of a recipe that describes a server."""
+
+    @property
+    def base_url(self) -> str: ...  # noqa: D102
+    @property
+    def api_key_env(self) -> str | None: ...  # noqa: D102
+    @property
+    def concurrency(self) -> int: ...  # noqa: D102
+    @property
+    def timeout_s(self) -> float: ...  # noqa: D102
+    @property
+    def max_retries(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class ChatClient:
+    """How to talk to one server; holds no connection and no key, so it may be passed on and printed.
+
+    Attributes:
+        base_url: Address with its path, such as http://127.0.0.1:8000/v1.
+        field: Dotted name of the recipe's part with these settings; error messages name it.
+        api_key_env: Name of the environment variable with the API key; None = the server wants none.
+        concurrency: Requests in flight.
+        timeout_s: Seconds one try may take.
+        max_retries: Tries after the first one, for trouble that can heal.
+        backoff_s: Longest wait before the first retry; each further one may wait twice as long, up to a minute.
+
+    Raises:
+        ValueError: The address is none, or carries a password or a query; the variable with the key is not set.
+    """
+
+    base_url: str
+    field: str = ""
+    api_key_env: str | None = None
+    concurrency: int = 16
+    timeout_s: float = 120.0
+    max_retries: int = 5
+    backoff_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_address(self.base_url, field_name(self.field, "base_url"))
+        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+            raise ValueError(
+                f"the environment variable {self.api_key_env} is not set: "
+                f"{field_name(self.field, 'api_key_env')} names it as the holder of the API key"
+            )
+
+    @classmethod
+    def from_config(cls, config: ServerConfig, field: str = "") -> Self:
+        """Build the client that a recipe's part describes."""
+        return cls(config.base_url, field, config.api_key_env, config.concurrency, config.timeout_s, config.max_retries)
+
+    def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+        """Send bodies of chat completions, as `run` does."""
+        return self.run("/chat/completions", tagged)
+
+    def complete(self, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+        """Send bodies of (text) completions, as `run` does."""
+        return self.run("/completions", tagged)
+
+    def run(self, path: str, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+        """Post bodies and yield replies as they come; closing the iterator early cancels what is in flight.
+
+        Raises:
+            ConnectionError: Nothing answers at the address, or the server has stopped answering.
+            ValueError: The server refuses every request: its key, its model, its path.
+        """
+        source = iter(tagged)
+        line: Line[Tag] = Line(self, path)
+        in_hand, more = 0, True
+        try:
+            while True:
+                while more and in_hand < 2 * self.concurrency:
+                    if (request := next(source, None)) is None:
+                        more = False
+                        break
+                    line.send(*request)
+                    in_hand += 1
+                    if not line.results.empty():  # a slow source must not hold back what is done
+                        break
+                if not in_hand:
+                    return
+                yield line.receive()
+                in_hand -= 1
+        finally:
+            line.close()
+
+
+def _check_address(address: str, field: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{field} is no address such as http://127.0.0.1:8000/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"{field} carries a user name or password: put the API key into an environment variable")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{field} carries a query or fragment: give the address up to its path, such as .../v1")

@@ -1,0 +1,199 @@
+"""One run of the chat client: a thread with an asyncio loop, its workers, and the one retry policy."""
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import os
+import queue
+import random
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic  # Any: JSON values
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import openai
+
+from generation.chat_errors import (
+    CONNECTION,
+    INVALID_JSON,
+    TIMEOUT,
+    Trouble,
+    field_name,
+    is_refused_connection,
+    sort_status,
+)
+from generation.engine import Tag
+
+if TYPE_CHECKING:
+    from generation.chat_client import ChatClient
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 10.0
+_LONGEST_BACKOFF_S = 60.0
+_FEWEST_SILENT_ROWS = 4
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one request.
+
+    Attributes:
+        body: The server's JSON object; None = there is none.
+        reason: Snake-case literal that says why there is no body; None with a body.
+        detail: What the server said about it, for people.
+    """
+
+    body: dict[str, Any] | None
+    reason: str | None = None
+    detail: str = ""
+
+
+class Line(Generic[Tag]):
+    """The thread, loop and workers of one run."""
+
+    def __init__(self, client: "ChatClient", path: str) -> None:
+        self.results: queue.SimpleQueue[tuple[Tag, Reply] | None] = queue.SimpleQueue()
+        self._client = client
+        self._path = path
+        self._jitter = random.Random()  # of waiting times only; a shared seed would let processes retry in step
+        self._requests: asyncio.Queue[tuple[Tag, dict[str, Any]]] = asyncio.Queue()
+        self._stop = asyncio.Event()
+        self._heard = False  # whether the server has ever answered
+        self._silent_rows = 0  # rows given up since the server's latest answer of any kind
+        self._quiet_until = 0.0  # loop time before which the server wants no request
+        self._told: set[str] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._drive, name="chat client", daemon=True)
+        self._thread.start()
+        self._served = asyncio.run_coroutine_threadsafe(self._serve(), self._loop)
+        self._served.add_done_callback(lambda _: self.results.put(None))
+
+    def send(self, tag: Tag, body: dict[str, Any]) -> None:
+        """Hand a request to the workers."""
+        self._loop.call_soon_threadsafe(self._requests.put_nowait, (tag, body))
+
+    def receive(self) -> tuple[Tag, Reply]:
+        """Wait for a reply; raise what ended the workers."""
+        if (result := self.results.get()) is None:
+            self._served.result()
+            raise RuntimeError("the chat client's workers ended early")
+        return result
+
+    def close(self) -> None:
+        """Cancel what is in flight and end the thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        concurrent.futures.wait([self._served])
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _drive(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        async with _connect(self._client) as api:
+            workers = [asyncio.create_task(self._work(api)) for _ in range(self._client.concurrency)]
+            stop = asyncio.create_task(self._stop.wait())
+            done, pending = await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(stop, *workers, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _work(self, api: openai.AsyncOpenAI) -> None:
+        while True:
+            tag, body = await self._requests.get()
+            self.results.put((tag, await self._ask(api, body)))
+
+    async def _ask(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
+        """Try until there is a reply, the trouble cannot heal, or the tries are used up."""
+        tries = 0
+        while True:
+            await asyncio.sleep(max(self._quiet_until - self._loop.time(), 0))
+            outcome = await self._try(api, body)
+            tries += 1
+            if isinstance(outcome, Reply):
+                return outcome
+            if not outcome.heals or tries > self._client.max_retries:
+                break
+            await asyncio.sleep(self._backoff(tries, outcome))
+        self._tell(outcome)
+        if outcome.reason in (CONNECTION, TIMEOUT):
+            self._count_silence()
+        return Reply(None, outcome.reason, outcome.detail)
+
+    async def _try(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply | Trouble:
+        try:
+            async with asyncio.timeout(self._client.timeout_s):
+                response = await api.post(self._path, cast_to=httpx2.Response, body=body)
+        except TimeoutError:
+            return Trouble(TIMEOUT, f"no reply within {self._client.timeout_s:g} s", heals=True)
+        except openai.APIStatusError as error:
+            self._heard, self._silent_rows = True, 0
+            return sort_status(error, self._client.base_url, self._client.field, _key(self._client))
+        except (openai.APIConnectionError, aiohttp.ClientError) as error:
+            if not self._heard and is_refused_connection(error):
+                raise ConnectionError(self._nobody()) from None
+            return Trouble(CONNECTION, repr(error.__cause__ or error), heals=True)
+        self._heard, self._silent_rows = True, 0
+        return _read_object(response.content)
+
+    def _backoff(self, tries: int, trouble: Trouble) -> float:
+        """Give the seconds before the next try: half to all of a doubling span; a Retry-After holds for all workers."""
+        if trouble.retry_after_s is not None:
+            self._quiet_until = max(self._quiet_until, self._loop.time() + trouble.retry_after_s)
+        span = min(self._client.backoff_s * 2 ** (tries - 1), _LONGEST_BACKOFF_S)
+        return max(span * self._jitter.uniform(0.5, 1.0), trouble.retry_after_s or 0.0)
+
+    def _nobody(self) -> str:
+        name = field_name(self._client.field, "base_url")
+        return f"no server answers at {self._client.base_url}: start it or fix {name}"
+
+    def _count_silence(self) -> None:
+        """Note a row given up unanswered; as many in a row as there are workers mean that the server is gone."""
+        self._silent_rows += 1
+        if self._silent_rows >= max(self._client.concurrency, _FEWEST_SILENT_ROWS):
+            raise ConnectionError(
+                f"{self._client.base_url} has not answered {self._silent_rows} requests in a row, each tried "
+                f"{self._client.max_retries + 1} times: look at the server's log, or raise "
+                f"{field_name(self._client.field, 'timeout_s')} if it is only slow"
+            )
+
+    def _tell(self, trouble: Trouble) -> None:
+        if trouble.reason not in self._told:
+            self._told.add(trouble.reason)
+            logger.warning("first row without a reply, %s: %s", trouble.reason, trouble.detail)
+
+
+def _connect(client: "ChatClient") -> openai.AsyncOpenAI:
+    """Open the SDK's client on aiohttp: half the CPU of its default transport from 64 requests in flight on."""
+    limits = httpx2.Limits(max_connections=client.concurrency, max_keepalive_connections=client.concurrency)
+    at_home = urlsplit(client.base_url).hostname in _LOOPBACK
+    return openai.AsyncOpenAI(
+        base_url=client.base_url,
+        api_key=_key(client),
+        max_retries=0,
+        timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+        http_client=openai.DefaultAioHttpClient(limits=limits, trust_env=not at_home),  # no proxy for this machine
+    )
+
+
+def _key(client: "ChatClient") -> str:
+    return os.environ[client.api_key_env] if client.api_key_env else "none"  # without one the SDK takes OPENAI_API_KEY
+
+
+def _read_object(content: bytes) -> Reply:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return Reply(None, INVALID_JSON, content[:200].decode(errors="replace"))
+    return Reply(body)
