@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 
 class GateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -13,13 +13,22 @@ class GateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """
 
     preset: Literal["demo", "standard"] = "standard"
-    """demo: mean judge score up. standard: lower end of the 95 % win-rate interval above 0.5, length ratio in bounds."""
+    """demo: mean judge score up. standard: win rate significantly above 0.5 and length ratio in bounds."""
     min_length_ratio: float = Field(default=0.8, gt=0)
     """Lowest mean length of the new answers over the old ones (standard)."""
     max_length_ratio: float = Field(default=1.25, gt=0)
     """Highest such ratio (standard)."""
     on_refusal: Literal["keep", "stop"] = "keep"
     """After a refused round: go on with the last good policy and the next prompts, or stop the run."""
+
+    @model_validator(mode="after")
+    def _some_ratio_fits(self) -> "GateConfig":
+        if self.min_length_ratio > self.max_length_ratio:
+            raise ValueError(
+                f"min_length_ratio {self.min_length_ratio} is above max_length_ratio {self.max_length_ratio}: "
+                "no policy could pass"
+            )
+        return self
 
 
 class EvaluationConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
