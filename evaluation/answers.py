@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
 class ScoredAnswers:
-    """One policy's answers with one judge's scores, ordered by prompt and sample; every array has shape `(answers,)`."""
+    """One policy's answers with one judge's scores, by prompt and sample; every array has shape `(answers,)`."""
 
     prompt_id: np.ndarray
     """Strings, ascending."""
@@ -31,24 +30,26 @@ def scored_answers(candidates: pa.Table, scores: pa.Table) -> ScoredAnswers:
             row in `scores`: an unscored one has a row with a null score.
     """
     for name, table in (("candidates", candidates), ("scores", scores)):
-        n_distinct = pc.count_distinct(table["candidate_id"]).as_py()
+        n_distinct = len(table["candidate_id"].unique())
         if n_distinct != table.num_rows:
             raise ValueError(
                 f"{name} has {table.num_rows} rows but {n_distinct} candidate_ids; pass one judge and one row each"
             )
-    row = pc.index_in(candidates["candidate_id"], value_set=scores["candidate_id"].combine_chunks())
-    if row.null_count:
-        missing = candidates["candidate_id"].filter(pc.is_null(row))[0].as_py()
+    answers = (
+        candidates.select(["candidate_id", "prompt_id", "sample_index", "text", "n_tokens"])
+        .join(scores.select(["candidate_id", "score"]), keys="candidate_id", join_type="inner")
+        .sort_by([("prompt_id", "ascending"), ("sample_index", "ascending"), ("candidate_id", "ascending")])
+    )
+    if answers.num_rows != candidates.num_rows:
+        missing = candidates.num_rows - answers.num_rows
         raise ValueError(
-            f"{row.null_count} of {candidates.num_rows} candidates have no row in scores, such as {missing}"
+            f"{missing} of {candidates.num_rows} candidates have no row in scores, not even an unscored one"
         )
-    order = pc.sort_indices(candidates, sort_keys=[("prompt_id", "ascending"), ("sample_index", "ascending")])
-    answers = candidates.take(order)
     return ScoredAnswers(
         prompt_id=np.array(answers["prompt_id"].to_pylist(), dtype=np.str_),
         sample_index=answers["sample_index"].to_numpy(),
         text=np.array(answers["text"].to_pylist(), dtype=object),
-        score=_floats(scores["score"].take(row.take(order))),
+        score=_floats(answers["score"]),
         n_tokens=_floats(answers["n_tokens"]),
     )
 
