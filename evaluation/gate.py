@@ -115,7 +115,8 @@ def _warnings(judge: Comparison, annotator: Comparison, config: GateConfig) -> l
         )
     if config.preset == "standard" and judge.n_prompts < WANTED_PROMPTS:
         warnings.append(
-            f"{judge.n_prompts} prompts are few: below {WANTED_PROMPTS} a policy that wins 55 % is mostly refused."
+            f"{judge.n_prompts} prompts are few: with {WANTED_PROMPTS} a policy that wins 55 % passes 7 times in 10, "
+            "with fewer not even that."
         )
     for comparison in {judge.judge: judge, annotator.judge: annotator}.values():
         if comparison.n_unscored_answers:
