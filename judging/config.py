@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
-_HOW = {"how": True}
+_HOW: JsonDict = {"how": True}
 
 
 class RewardModelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -36,7 +37,7 @@ class VerifierConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
 
     kind: Literal["verifier"]
     function: str
-    """Import path `package.module:function`; called as f(prompts=, completions=, **columns) -> list of float or None."""
+    """Import path `package.module:function`; f(prompts=, completions=, **columns) gives a float or None a row."""
     version: int = 1
     """Raise it by hand when the function's answers change, so that stored scores are not reused."""
 
