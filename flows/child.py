@@ -17,6 +17,7 @@ from typing import Any  # JSON values
 from flows import locks
 
 EVENTS_FD = "PREFLOOP_EVENTS_FD"
+PARENT_PID = "PREFLOOP_PARENT_PID"
 _TAIL_CHARS = 2000
 
 
@@ -53,7 +54,7 @@ def run_child(
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "flows.worker", json.dumps(job)],
-                env=os.environ | environment | {EVENTS_FD: str(write_fd)},
+                env=os.environ | environment | {EVENTS_FD: str(write_fd), PARENT_PID: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

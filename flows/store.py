@@ -23,6 +23,7 @@ from flows import locks
 from flows.tables import file_checksum, write_table, write_text
 
 MAIN_TABLE = "part"
+_URL = re.compile(r"^[a-z][a-z0-9+.-]+:/")  # pathlib makes one slash of two
 _SHARD = re.compile(r"^(?P<table>[a-z_]+)-(?P<index>\d{5})\.parquet$")
 
 
@@ -120,7 +121,7 @@ class Store:
     """A workspace in a local folder."""
 
     def __init__(self, root: Path) -> None:
-        if "://" in str(root):
+        if _URL.match(str(root)):
             raise ValueError(f"workspace {root}: a workspace is a local folder for now; give a path")
         self.root = root.resolve()
 

@@ -33,8 +33,8 @@ def show_summary(summary: dict[str, Any], console: Console) -> None:
     times = summary["seconds_by"]
     console.print(
         f"{summary['built_stages']} datasets built, {summary['cached_stages']} from the store; "
-        f"{summary['seconds']:.1f} s: stages {times['stages']:.1f}, imports {times['imports']:.1f}, Prefect {times['prefect']:.1f}, "
-        f"own {times['own']:.1f}",
+        f"{summary['seconds']:.1f} s: stages {times['stages']:.1f}, "
+        f"imports {times['imports']:.1f}, Prefect {times['prefect']:.1f}, own {times['own']:.1f}",
         soft_wrap=True,
     )
     console.print(f"Summary page: {summary['report']}", soft_wrap=True, highlight=False)

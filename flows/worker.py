@@ -18,7 +18,7 @@ from typing import Any  # JSON values
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.child import EVENTS_FD
+from flows.child import EVENTS_FD, PARENT_PID
 from flows.mapping import Shard, map_shards
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
@@ -31,7 +31,7 @@ _EVENTS_EVERY_S = 0.2
 
 def main() -> None:
     """Run the job named on the command line and report its result or its error."""
-    die_with_parent()
+    die_with_parent(int(os.environ.pop(PARENT_PID)))
     job = json.loads(sys.argv[1])
     with os.fdopen(int(os.environ.pop(EVENTS_FD)), "w") as events:
 
@@ -47,11 +47,15 @@ def main() -> None:
             sys.exit(1)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (Linux)."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (Linux).
+
+    Args:
+        parent: Process id of the parent; when it is gone already, this process exits at once.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             sys.exit("the parent process is gone")
 
 

@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.keys import answer_fields, content_key
+from flows.store import Store
+from flows.tables import write_table
+from generation.config import GenerationConfig, VllmConfig
+from generation.schema import CANDIDATES
+
+
+def rows(*values: int) -> pa.Table:
+    return pa.table({"value": values})
+
+
+def test_shards_without_manifest_are_not_complete(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("pairing", "abc")
+    dataset.write_shard(0, {"part": rows(1, 2)})
+    assert dataset.manifest() is None
+    assert list(dataset.shards()) == [0]
+
+
+def test_a_committed_dataset_reads_back_in_shard_order(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("pairing", "abc")
+    dataset.write_shard(1, {"part": rows(3), "drops": rows(9)})
+    dataset.write_shard(0, {"part": rows(1, 2)})
+    manifest = dataset.commit(1, {"config": {}}, {"seconds": 1.5})
+    assert dataset.read().to_pydict() == {"value": [1, 2, 3]}
+    assert manifest.rows == {"drops": 1, "part": 3}
+    assert dataset.manifest() == manifest
+
+
+def test_an_empty_side_table_leaves_no_file(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("pairing", "abc")
+    dataset.write_shard(0, {"part": rows(1), "drops": rows()})
+    assert dataset.shards("drops") == {}
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path):
+    nothing_writes_this = pa.table({"x": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    with pytest.raises(pa.ArrowNotImplementedError):
+        write_table(tmp_path / "part-00000.parquet", nothing_writes_this)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_token_ids_survive_their_encoding(tmp_path: Path):
+    columns = {name: [None] for name in CANDIDATES.names} | {"token_ids": [[1, 2, 300_000]]}
+    dataset = Store(tmp_path).dataset("generation", "abc")
+    dataset.write_shard(0, {"part": pa.table(columns, schema=CANDIDATES)})
+    assert dataset.read(columns=["token_ids"]).to_pydict() == {"token_ids": [[1, 2, 300_000]]}
+
+
+def test_the_first_plan_of_a_dataset_stays(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("generation", "abc")
+    assert dataset.plan({"prompts_per_shard": 4}) == {"prompts_per_shard": 4}
+    assert dataset.plan({"prompts_per_shard": 9}) == {"prompts_per_shard": 4}
+
+
+def test_a_remote_workspace_is_refused():
+    with pytest.raises(ValueError, match="local folder"):
+        Store(Path("s3://bucket/folder"))
+
+
+def test_how_fields_do_not_change_the_key():
+    slow = GenerationConfig(engine=VllmConfig(max_num_seqs=1), prompts_per_shard=1)
+    fast = GenerationConfig(engine=VllmConfig(max_num_seqs=256), prompts_per_shard=999)
+    assert answer_fields(slow) == answer_fields(fast)
+
+
+def test_answer_fields_change_the_key():
+    assert answer_fields(GenerationConfig(k=4)) != answer_fields(GenerationConfig(k=5))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4))
+def test_a_key_does_not_depend_on_the_order_of_fields(parts: dict):
+    backwards = dict(reversed(parts.items()))
+    assert content_key("pairing", 1, parts) == content_key("pairing", 1, backwards)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=3), st.dictionaries(st.text(), json_values, max_size=3))
+def test_different_parts_have_different_keys(one: dict, other: dict):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (content_key("pairing", 1, one) == content_key("pairing", 1, other)) == same
+
+
+def test_the_code_version_changes_the_key():
+    assert content_key("pairing", 1, {}) != content_key("pairing", 2, {})
