@@ -1,19 +1,19 @@
-"""Which of the prompts a policy answers: a round's train prompts, or a held-out split."""
+"""Which of the prompts a policy answers: a round's train prompts, a held-out split, or all."""
 
 from dataclasses import asdict, dataclass
 from typing import Any  # JSON values
 
 import pyarrow as pa
-from generation.prompts import take_round, take_split
 
 from flows.store import Dataset
+from generation.prompts import take_round, take_split
 
 
 @dataclass(frozen=True)
 class PromptSlice:
     """A slice of the prompts; a round number picks the train prompts of that round."""
 
-    split: str
+    split: str  # train | eval | vault | all
     round: int | None = None
     limit: int | None = None  # at most so many of a held-out split
 
@@ -32,4 +32,6 @@ def read_slice(prompts: Dataset, chosen: PromptSlice) -> pa.Table:
     table = prompts.read()
     if table is None:
         raise FileNotFoundError(f"{prompts.folder}: no prompts are stored here")
+    if chosen.split == "all":
+        return table
     return take_round(table, chosen.round) if chosen.round else take_split(table, chosen.split, chosen.limit)

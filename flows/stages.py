@@ -12,8 +12,6 @@ from typing import Any  # JSON values
 
 import pyarrow as pa
 from filtering.filter import filter_pairs
-from generation.prompts import assign_rounds, read_prompts
-from judging.pairing import explain_no_pairs, pair_best_worst
 
 from flows import plan
 from flows.child import StageError, run_child
@@ -25,7 +23,9 @@ from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset, Store
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
+from generation.prompts import assign_rounds, read_prompts
 from judging.config import JudgeConfig
+from judging.pairing import explain_no_pairs, pair_best_worst
 from judging.scoring import check_scores
 
 

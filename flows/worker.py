@@ -115,10 +115,9 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Sum the log-probs of stored answers under a policy."""
+    from generation.render import load_tokenizer, render_prompt
     from training.logprobs import sequence_logprobs
     from training.policy import load_policy
-
-    from generation.render import load_tokenizer, render_prompt
     from training.schema import LOGPROBS
 
     policy = PolicyFiles(**job["policy"])

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.recipe import SHIPPED, RecipeError, load_recipe
+from flows.fields import FieldError
+from flows.recipe import SHIPPED, load_recipe
 
 SMALL = {
     "name": "small",
@@ -29,26 +30,26 @@ def test_every_shipped_recipe_is_valid(path: Path):
     ("changes", "message"),
     [
         ({"sed": 1}, r"sed: unknown field; known here: evaluation, filtering, generation, .*seed"),
-        ({"generation": {"engine": {"name": "vllm", "max_seqs": 4}}}, r"max_seqs: unknown field; known here: .*max_num_seqs"),
+        ({"generation": {"engine": {"name": "vllm", "max_seqs": 4}}}, r"max_seqs: unknown field; .*max_num_seqs"),
         ({"generation": {"k": 1}}, r"generation: k is 1: a preference pair needs at least 2"),
         ({"generation": {"k": "four"}}, r"generation.k: .*valid integer.*got \"four\""),
         ({"generation": {"sampling": {"temperature": 0}}}, r"temperature 0 draws the same answer k = 4 times"),
         ({"judging": {"annotator": {"kind": "oracle"}}}, r"judging.annotator: .*'reward_model', 'verifier'"),
         ({"judging": {"annotator": {"kind": "verifier"}}}, r"function: this field is required and missing"),
-        ({"training": {"loss": {"name": "simpo", "beta": 0.1}}}, r"training.loss.simpo.beta: .*greater than or equal to 1"),
-        ({"training": {"batch_size": 8, "micro_batch_size": 3}}, r"micro_batch_size 3 must divide training.batch_size 8"),
+        ({"training": {"loss": {"name": "simpo", "beta": 0.1}}}, r"loss.simpo.beta: .*greater than or equal to 1"),
+        ({"training": {"batch_size": 8, "micro_batch_size": 3}}, r"micro_batch_size 3 must divide"),
         ({"prompts": {}}, r"exactly one of `path`"),
         ({"name": "My Run"}, r"name: .*pattern"),
         ({"rounds": 0}, r"rounds: .*greater than or equal to 1 \(got 0\)"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_the_fix(tmp_path: Path, changes: dict, message: str):
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(FieldError, match=message):
         load_recipe(write(tmp_path, **changes))
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path):
-    with pytest.raises(RecipeError, match=r"2 problem\(s\)\n  seed: .*\n  bogus: unknown"):
+    with pytest.raises(FieldError, match=r"2 problem\(s\)\n  seed: .*\n  bogus: unknown"):
         load_recipe(write(tmp_path, seed="x", bogus=1))
 
 
@@ -75,17 +76,17 @@ def test_overrides_reach_into_mappings_and_lists(tmp_path: Path):
 @pytest.mark.parametrize("override", ["generation.k", "=3", "name.x=1", "filtering.filters.first=1"])
 def test_a_broken_override_is_refused(tmp_path: Path, override: str):
     path = write(tmp_path, filtering={"filters": []})
-    with pytest.raises(RecipeError, match="--set"):
+    with pytest.raises(FieldError, match="--set"):
         load_recipe(path, [override])
 
 
 def test_broken_yaml_names_the_file(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text("name: [")
-    with pytest.raises(RecipeError, match=r"recipe.yaml: not valid YAML"):
+    with pytest.raises(FieldError, match=r"recipe.yaml: not valid YAML"):
         load_recipe(path)
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():
-    with pytest.raises(RecipeError, match=r"none of the shipped recipes \(.*demo"):
+    with pytest.raises(FieldError, match=r"none of the shipped recipes \(.*demo"):
         load_recipe(Path("no-such-recipe"))

@@ -1,0 +1,99 @@
+"""Stages run alone on plain Parquet files, without recipe, store or Prefect.
+
+A job that a child process does keeps its shards in `OUTPUT.partial` until it is done; the same command goes on from
+there, another job is refused.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any  # JSON values
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.child import run_child
+from flows.display import stage_bar
+from flows.keys import content_key
+from flows.store import MAIN_TABLE, Dataset
+from flows.tables import write_table
+from generation.config import PromptsConfig
+from generation.prompts import read_prompts
+from generation.schema import PROMPTS
+
+
+def load_prompts(path: Path) -> pa.Table:
+    """Read prompts from a table of ours, or from anything that a recipe's `prompts.path` may name."""
+    if path.suffix == ".parquet" and path.is_file() and "prompt_id" in pq.read_schema(path).names:
+        return load_table(path, PROMPTS)
+    return read_prompts(PromptsConfig(path=path), 0).prompts
+
+
+def load_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file, or a folder of shards, with the columns of a stage.
+
+    Columns that the schema has and the file lacks become null.
+
+    Raises:
+        ValueError: An id column is missing or a column has another type.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    files = sorted(path.glob(f"{MAIN_TABLE}-*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(f"{path}: no {MAIN_TABLE}-*.parquet in this folder")
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    missing = [name for name in schema.names if name.endswith("_id") and name not in table.column_names]
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        try:
+            columns.append(table.column(field.name).cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(f"{path}: column {field.name} can't be read as {field.type}: {error}") from error
+    return pa.table(columns, schema=schema)
+
+
+@contextmanager
+def partial_output(output: Path, parts: dict[str, Any]) -> Iterator[Path]:
+    """Give the folder that keeps a job's shards until the block ends well.
+
+    Raises:
+        ValueError: The folder holds what another job left.
+    """
+    folder = output.with_name(f"{output.name}.partial")
+    key = content_key("alone", 1, parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / "job.json"
+    if mark.exists() and json.loads(mark.read_text())["key"] != key:
+        raise ValueError(f"{folder} holds an unfinished job with other settings or input; finish that one or remove it")
+    mark.write_text(json.dumps({"key": key}))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run_alone(title: str, job: dict[str, Any], out: Dataset, environment: dict[str, str]) -> dict[str, Any]:
+    """Run one child job that writes into a dataset of its own."""
+    out.folder.mkdir(parents=True, exist_ok=True)
+    with out.hold() as lock, stage_bar(title) as on_event:
+        whole = job | {"key": out.key, "out": str(out.folder)}
+        return run_child(whole, environment=environment, log=out.log_path, lock=lock, on_event=on_event)
+
+
+def write_outputs(output: Path, tables: dict[str, pa.Table | None]) -> dict[str, int]:
+    """Write the main table to `output` and the others beside it (`x.drops.parquet`); give rows by table."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, int] = {}
+    for name, table in tables.items():
+        if table is None:
+            continue
+        path = output if name == MAIN_TABLE else output.with_name(f"{output.stem}.{name}.parquet")
+        write_table(path, table)
+        rows[str(path)] = table.num_rows
+    return rows
