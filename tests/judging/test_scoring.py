@@ -18,7 +18,7 @@ class LengthJudge:
     def __exit__(self, kind, error, trace):
         return None
 
-    def score(self, tagged):  # noqa: D102
+    def score(self, tagged):
         for tag, item in reversed(list(tagged)):
             yield tag, Verdict(float(len(item.text))) if item.text else Verdict(None, reason="empty")
 

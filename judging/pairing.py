@@ -1,0 +1,224 @@
+"""Scored candidates in, preference pairs out: the best and the worst answer of each prompt, as in Iterative DPO.
+
+Ties follow WPO (arXiv 2406.11827, second version of its data): among the highest scores the shortest answer is chosen,
+among the lowest the one closest in length to the chosen answer is rejected, so that a coarse judge does not teach
+length. WPO's weights and its mix of on- and off-policy answers are left out.
+
+The order of the rows that come in changes nothing: prompts keep the order of the prompts table, candidates are taken by
+sample index. Work is done on columns; a million candidates take about a second.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported.
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from judging.config import PairingConfig
+from judging.pairing_drops import FEWEST_SCORED, build_drops
+from judging.schema import PAIRS
+
+log = logging.getLogger(__name__)
+
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class PairTables:
+    """What pairing gives.
+
+    Attributes:
+        pairs: Table of `judging.schema.PAIRS`, at most one pair a prompt.
+        drops: Table of `generation.schema.DROPS`: every prompt without a pair and every candidate that is in none.
+    """
+
+    pairs: pa.Table
+    drops: pa.Table
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best and worst scored candidate of prompts with at least two, one entry a prompt, in the prompts' order."""
+
+    prompt: Ints
+    chosen: Ints
+    rejected: Ints
+    margin: Floats
+
+
+def pair_best_worst(prompts: pa.Table, candidates: pa.Table, scores: pa.Table, config: PairingConfig) -> PairTables:
+    """Pair the best with the worst scored candidate of each prompt.
+
+    Args:
+        prompts: Table of `generation.schema.PROMPTS`; those without candidates are not looked at.
+        candidates: Table of `generation.schema.CANDIDATES`.
+        scores: Table of `judging.schema.SCORES` of one judge, one row a candidate, in any order.
+        config: The margin that a pair needs.
+
+    Raises:
+        ValueError: If a candidate has no prompt or not exactly one score row, or an id stands twice.
+        RuntimeError: If prompts or candidates were lost on the way.
+    """
+    prompt = _locate(candidates["prompt_id"], prompts["prompt_id"], "candidates", "prompt")
+    score = _join_scores(candidates, scores)
+    order = _canonical_order(prompt, candidates)
+    candidates, prompt, score = candidates.take(order), prompt[order], score[order]
+    best = _find_best_worst(prompt, score, candidates)
+    keep = best.margin > config.min_margin
+    pairs = _build_pairs(prompts, candidates, score, best, keep)
+    used = np.zeros(len(candidates), dtype=bool)
+    used[best.chosen[keep]] = used[best.rejected[keep]] = True
+    drops = build_drops(prompts, candidates, prompt, score, used, config.min_margin)
+    check_conservation(candidates, pairs, drops)
+    log.info("%d pairs from %d prompts, %d candidates", len(pairs), len(np.unique(prompt)), len(candidates))
+    return PairTables(pairs, drops)
+
+
+def explain_no_pairs(drops: pa.Table) -> str:
+    """Say why pairing gave not one pair, with likely causes and fixes, from the drops that it wrote."""
+    rows = drops.filter(pc.equal(drops["kind"], "prompt"))
+    if not len(rows):
+        return "pairing made no pair: it was given no candidates"
+    is_tie = pc.equal(rows["reason"], "tied")
+    tied, few = rows.filter(is_tie), rows.filter(pc.invert(is_tie))
+    equal = tied.filter(pc.equal(tied["value"], 0.0))
+    near = tied.filter(pc.greater(tied["value"], 0.0))
+    parts = [f"pairing made no pair from {len(rows)} prompts"]
+    if len(equal):
+        parts.append(
+            f"{len(equal)} are tied: every candidate of a prompt got the same score{_shared_score(drops)}; either the "
+            "answers are alike (raise the sampling temperature or the number of candidates), or the judge cannot tell "
+            "them apart (use one with finer scores; a verifier that gives all of them the same number often looks for "
+            "a column or a format that the answers do not have)"
+        )
+    if len(near):
+        parts.append(
+            f"{len(near)} have a margin of at most judging.pairing.min_margin {near['threshold'][0]}, the largest "
+            f"margin is {pc.max(near['value'])}: lower judging.pairing.min_margin"
+        )
+    if len(few):
+        parts.append(
+            f"{len(few)} have fewer than {FEWEST_SCORED} scored candidates: sample more than one candidate a prompt "
+            "and look at the reasons of the unscored ones"
+        )
+    return "; ".join(parts)
+
+
+def check_conservation(candidates: pa.Table, pairs: pa.Table, drops: pa.Table) -> None:
+    """Check that no prompt and no candidate was lost or counted twice, over distinct ids.
+
+    Raises:
+        RuntimeError: Unless prompts in = with a pair + dropped, and candidates in = in a pair + dropped.
+    """
+    in_pairs = pa.chunked_array([*pairs["chosen_id"].chunks, *pairs["rejected_id"].chunks], pa.string())
+    for kind, came_in, kept in (
+        ("prompt", candidates["prompt_id"].unique(), pairs["prompt_id"]),
+        ("candidate", candidates["candidate_id"], in_pairs),
+    ):
+        dropped = drops.filter(pc.equal(drops["kind"], kind))["id"]
+        out = pa.chunked_array([*kept.chunks, *dropped.chunks], pa.string())
+        same_ids = pc.all(pc.is_in(came_in, value_set=out), min_count=0).as_py()
+        if not (len(came_in) == len(out) == len(out.unique()) and same_ids):
+            raise RuntimeError(
+                f"pairing lost or doubled {kind}s: {len(came_in)} in, {len(kept)} in pairs + {len(dropped)} dropped, "
+                f"{len(out.unique())} of them distinct"
+            )
+
+
+def _locate(ids: pa.ChunkedArray, among: pa.ChunkedArray, whose: str, what: str) -> Ints:
+    """Give the row of each id in another column, which holds each id once."""
+    _check_distinct(among, what)
+    rows = pc.index_in(ids, value_set=among)
+    if rows.null_count:
+        first = ids.filter(pc.is_null(rows))[0]
+        raise ValueError(f"{rows.null_count} of {len(ids)} {whose} have no {what} row, the first is {first}")
+    return rows.to_numpy().astype(np.int64)
+
+
+def _check_distinct(ids: pa.ChunkedArray, what: str) -> None:
+    n_distinct = pc.count_distinct(ids).as_py()
+    if n_distinct != len(ids):
+        raise ValueError(f"{len(ids)} {what} rows hold {n_distinct} ids: each id may stand once")
+
+
+def _join_scores(candidates: pa.Table, scores: pa.Table) -> Floats:
+    """Give the score of each candidate by id; NaN where unscored."""
+    _check_distinct(candidates["candidate_id"], "candidate")
+    rows = _locate(candidates["candidate_id"], scores["candidate_id"], "candidates", "score")
+    return scores["score"].to_numpy().astype(np.float64)[rows]
+
+
+def _canonical_order(prompt: Ints, candidates: pa.Table) -> Ints:
+    """Order candidates by prompt, then sample index; by id where a prompt has a sample index twice (imports)."""
+    index = candidates["sample_index"].fill_null(0).to_numpy().astype(np.int64)
+    order = np.lexsort((index, prompt))
+    same = (np.diff(prompt[order]) == 0) & (np.diff(index[order]) == 0)
+    if not same.any():
+        return order
+    ids = np.argsort(pc.sort_indices(candidates["candidate_id"]).to_numpy())
+    return np.lexsort((ids, index, prompt))
+
+
+def _find_best_worst(prompt: Ints, score: Floats, candidates: pa.Table) -> _Best:
+    """Find both ends of each prompt with two scored candidates or more; rows are in canonical order."""
+    n_scored = np.bincount(prompt, weights=~np.isnan(score), minlength=1)
+    rows = np.flatnonzero(~np.isnan(score) & (n_scored[prompt] > 1))
+    if not rows.size:
+        none = np.empty(0, dtype=np.int64)
+        return _Best(none, none, none, np.empty(0))
+    starts = np.flatnonzero(np.diff(prompt[rows], prepend=-1))
+    length = pc.utf8_length(candidates["text"]).to_numpy().astype(np.float64)[rows]
+    index = np.arange(rows.size, dtype=np.float64)
+    chosen = _pick(starts, [-score[rows], length, index])
+    sizes = np.diff(starts, append=rows.size)
+    gap = np.abs(length - np.repeat(length[chosen], sizes))
+    rejected = _pick(starts, [score[rows], gap, -index])
+    margin = score[rows[chosen]] - score[rows[rejected]]
+    return _Best(prompt[rows[starts]], rows[chosen], rows[rejected], margin)
+
+
+def _pick(starts: Ints, keys: list[Floats]) -> Ints:
+    """Give the row of each group whose keys are the smallest, the first key first; the last one must have no ties."""
+    sizes = np.diff(starts, append=keys[0].size)
+    alive = np.ones(keys[0].size, dtype=bool)
+    for key in keys:
+        smallest = np.minimum.reduceat(np.where(alive, key, np.inf), starts)
+        alive &= key == np.repeat(smallest, sizes)
+    return np.flatnonzero(alive)
+
+
+def _build_pairs(prompts: pa.Table, candidates: pa.Table, score: Floats, best: _Best, keep: Bools) -> pa.Table:
+    prompt_rows = prompts.select(["prompt_id", "messages", "split", "source"]).take(best.prompt[keep])
+    columns: dict[str, object] = {name: prompt_rows[name] for name in prompt_rows.column_names}
+    for side, rows in (("chosen", best.chosen[keep]), ("rejected", best.rejected[keep])):
+        taken = candidates.take(rows)
+        columns |= {f"{side}_id": taken["candidate_id"], side: taken["text"], f"{side}_score": score[rows]}
+        for name in ("token_ids", "finish_reason", "logprob_sum", "policy", "tokenizer"):
+            columns[f"{side}_{name}"] = taken[name]
+    chosen_hash, rejected_hash = (candidates["prompt_hash"].take(rows[keep]) for rows in (best.chosen, best.rejected))
+    columns["prompt_hash"] = pc.if_else(pc.equal(chosen_hash, rejected_hash), chosen_hash, None)
+    columns["margin"] = best.margin[keep]
+    columns["rule"] = pa.repeat("best_worst", len(prompt_rows))
+    ids = pa.table({name: columns[name] for name in ("prompt_id", "chosen_id", "rejected_id")})
+    columns["pair_id"] = [pair_id(**row) for row in ids.to_pylist()]
+    return pa.table([columns[name] for name in PAIRS.names], schema=PAIRS)
+
+
+def pair_id(prompt_id: str, chosen_id: str, rejected_id: str) -> str:
+    """Hash what a pair is made of: 24 hexadecimal characters (96 bits) of BLAKE2b."""
+    parts = "\n".join(("pair", prompt_id, chosen_id, rejected_id))
+    return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+
+
+def _shared_score(drops: pa.Table) -> str:
+    """Name the score that all tied candidates have in common, if there is one."""
+    is_tied = pc.and_(pc.equal(drops["kind"], "candidate"), pc.equal(drops["reason"], "tied"))
+    scores = drops.filter(is_tied)["value"].unique()
+    return f" ({scores[0]} for all)" if len(scores) == 1 else ""
