@@ -8,46 +8,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from generation.schema import CONTEXT_CHARS, DROPS
+from judging.joined import Bools, Floats, Joined
 
 FEWEST_SCORED = 2  # candidates that a pair needs
 
-Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
-
-def build_drops(
-    prompts: pa.Table, candidates: pa.Table, prompt: Ints, score: Floats, used: Bools, min_margin: float
-) -> pa.Table:
+def build_drops(prompts: pa.Table, candidates: pa.Table, joined: Joined, used: Bools, min_margin: float) -> pa.Table:
     """Write a row for every prompt without a pair and for every candidate in none.
 
     Args:
         prompts: Table of `generation.schema.PROMPTS`.
-        candidates: Table of `generation.schema.CANDIDATES`, those of a prompt in one run.
-        prompt: Row in `prompts` of each candidate.
-        score: Score of each candidate, NaN where unscored.
-        used: Whether each candidate is in a pair.
+        candidates: Table of `generation.schema.CANDIDATES`.
+        joined: The candidates with their prompts and scores.
+        used: Whether each of the joined candidates is in a pair.
         min_margin: What the margins were held against.
     """
-    starts = np.flatnonzero(np.diff(prompt, prepend=-1))
+    starts = np.flatnonzero(np.diff(joined.prompt, prepend=-1))
     if not starts.size:
         return DROPS.empty_table()
-    n_scored = np.add.reduceat(~np.isnan(score), starts, dtype=np.int64)
-    margin = np.fmax.reduceat(score, starts) - np.fmin.reduceat(score, starts)
-    reason = np.where(n_scored < FEWEST_SCORED, "too_few_scored", "tied")
+    unscored = np.isnan(joined.score)
+    n_scored = np.add.reduceat(~unscored, starts, dtype=np.int64)
+    few = n_scored < FEWEST_SCORED
+    margin = np.fmax.reduceat(joined.score, starts) - np.fmin.reduceat(joined.score, starts)
+    reason = np.where(few, "too_few_scored", "tied")
+    value, threshold = np.where(few, n_scored, margin), np.where(few, FEWEST_SCORED, min_margin)
     paired = np.logical_or.reduceat(used, starts)
-    few = reason == "too_few_scored"
     of_prompts = _drop_prompts(
-        prompts.take(prompt[starts[~paired]]),
-        reason[~paired],
-        np.where(few, n_scored, margin)[~paired],
-        np.where(few, float(FEWEST_SCORED), min_margin)[~paired],
+        prompts.take(joined.prompt[starts[~paired]]), reason[~paired], value[~paired], threshold[~paired]
     )
-    of_group = np.repeat(np.where(paired, "not_best_or_worst", reason), np.diff(starts, append=prompt.size))
-    of_candidates = _drop_candidates(
-        candidates.filter(pa.array(~used)), np.where(np.isnan(score), "unscored", of_group)[~used], score[~used]
-    )
-    return pa.concat_tables([of_prompts, of_candidates])
+    sizes = np.diff(starts, append=used.size)
+    of_candidate = np.where(unscored, "unscored", np.repeat(np.where(paired, "not_best_or_worst", reason), sizes))
+    dropped = candidates.select(["candidate_id", "text"]).take(joined.row[~used])
+    return pa.concat_tables([of_prompts, _drop_candidates(dropped, of_candidate[~used], joined.score[~used])])
 
 
 def _drop_prompts(prompts: pa.Table, reason: np.ndarray, value: Floats, threshold: Floats) -> pa.Table:
@@ -70,9 +62,7 @@ def _ledger(
     threshold: Floats | pa.Array,
     texts: pa.ChunkedArray | pa.Array,
 ) -> pa.Table:
-    # A run of line breaks would cost a preview its characters; twice as many leave enough after they shrink.
-    starts = pc.utf8_slice_codeunits(texts, 0, 2 * CONTEXT_CHARS)
-    context = pc.utf8_slice_codeunits(pc.replace_substring_regex(starts, r"\s+", " "), 0, CONTEXT_CHARS)
+    context = pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, CONTEXT_CHARS), "\n", " ")
     columns = {
         "kind": pa.repeat(kind, len(ids)),
         "id": ids,

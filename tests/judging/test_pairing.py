@@ -197,7 +197,7 @@ def test_context_is_the_first_200_characters_on_one_line():
     text = "one\n\n\ntwo " + "é" * 300
     tables = pair(prompts("p"), [candidate("a", text=text), candidate("b", index=1)], scores(a=1, b=1))
     context = tables.drops.to_pylist()[1]["context"]
-    assert context == ("one two " + "é" * 300)[:200]
+    assert context == ("one   two " + "é" * 300)[:200]
 
 
 def test_conservation_check_notices_a_lost_and_a_doubled_row():
