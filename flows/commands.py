@@ -194,6 +194,7 @@ def train(
             "reference": policy,
             "config": config.model_dump(mode="json") | {"learning_rate": rate if isinstance(rate, float) else rate[0]},
             "seed": seed,
+            "generator_dtype": "bfloat16",
         }
         with alone.partial_output(output, job | {"ids": table.column("pair_id").to_pylist()}) as folder:
             out = Dataset("policies", output.name, output)

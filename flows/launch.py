@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.display import terminal_display
 from flows.recipe import Recipe
 from flows.report import write_report
-from flows.rounds import keep_summary
+from flows.rounds import all_outcomes, keep_summary
 from flows.self_improve import self_improve
 from flows.store import Store
 
@@ -34,7 +34,7 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
     report = write_report(store, recipe, results, result)
     finished = time.time()
     began = min(imported, psutil.Process().create_time())
-    stages = sum(outcome["seconds"] for one in results for outcome in one["outcomes"])
+    stages = sum(outcome["seconds"] for outcome in all_outcomes(results))
     summary = result | {
         "report": str(report),
         "seconds": round(finished - began, 1),

@@ -70,7 +70,7 @@ def run_summary(recipe: Recipe, results: list[dict[str, Any]]) -> dict[str, Any]
             "win_rate_start": 0.5,
             "policy": policy,
         }
-    outcomes = [outcome for result in results for outcome in result["outcomes"]]
+    outcomes = all_outcomes(results)
     return {
         "run": run_name(recipe),
         "rounds": rounds,
@@ -78,6 +78,11 @@ def run_summary(recipe: Recipe, results: list[dict[str, Any]]) -> dict[str, Any]
         "cached_stages": sum(outcome["cached"] for outcome in outcomes),
         "built_stages": sum(not outcome["cached"] for outcome in outcomes),
     }
+
+
+def all_outcomes(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """List the datasets of all rounds in the order they were used."""
+    return [one for result in results for outcomes in result["stages"].values() for one in outcomes]
 
 
 def keep_round(store: Store, recipe: Recipe, result: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def run_round(recipe: Json, workspace: str, number: int, start: Json, good: Json
         "round": number,
         "policy": policy,
         "evaluation": evaluated["facts"],
-        "outcomes": [outcome for stage in done for outcome in stage["outcomes"]],
+        "stages": {stage["name"]: stage["outcomes"] for stage in done},
         "busy_s": sum(stage["busy_s"] for stage in done),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -153,7 +153,7 @@ def _done(name: str, outcomes: list[Outcome], started: float) -> Json:
     """Report a stage; its own time is what was not spent in building datasets."""
     busy = time.perf_counter() - started - sum(outcome.seconds for outcome in outcomes)
     publish_stage(name, outcomes)
-    return {"outcomes": [outcome.to_json() for outcome in outcomes], "busy_s": busy}
+    return {"name": name, "outcomes": [outcome.to_json() for outcome in outcomes], "busy_s": busy}
 
 
 def _bench(recipe: Json, workspace: str) -> Workbench:

@@ -253,6 +253,7 @@ def build_policy(
             "reference": asdict(reference),
             "config": recipe.training.model_dump(mode="json") | {"learning_rate": rate},
             "seed": recipe.seed,
+            "generator_dtype": "float32" if recipe.generation.engine.dtype == "float32" else "bfloat16",
         }
         threads = {"OMP_NUM_THREADS": str(recipe.training.threads)}
         facts = _in_child(f"training round {round_number}", job, dataset, lock, threads)

@@ -141,12 +141,11 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Train the next policy on pairs."""
-    from training.train import TrainingJob
-    from training.train import train as train_policy
-
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
     from training.config import TrainingConfig
+    from training.train import TrainingJob
+    from training.train import train as train_policy
 
     out = Dataset("policies", job["key"], Path(job["out"]))
     training_job = TrainingJob(
@@ -159,6 +158,7 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         render_prompt=render_prompt,
         tokenizer_identity=tokenizer_identity,
         hash_token_ids=hash_token_ids,
+        generator_dtype=job["generator_dtype"],
     )
 
     def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
@@ -167,7 +167,7 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     result = train_policy(training_job, on_step)
     out.write_shard(0, {"part": result.metrics, "drops": result.drops})
-    return {"step0": asdict(result.step0), **result.counts}
+    return {"step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
 
 
 def _prompts(job: dict[str, Any]) -> pa.Table:
