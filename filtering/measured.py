@@ -1,0 +1,27 @@
+"""What a filter says about pairs: which ones pass, what was measured and what it was held against."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One reason for dropping pairs, applied to all of them.
+
+    A filter gives one for each of its reasons; a pair is dropped for the first one that it does not pass.
+
+    Attributes:
+        keep: Whether each pair passes.
+        values: What was measured for each pair, true wherever a pair is dropped; None where nothing is a number.
+        threshold: What the values were held against; None likewise.
+        reason: Why those that do not pass are dropped, a snake_case literal.
+    """
+
+    keep: Bools
+    values: Floats | None
+    threshold: float | None
+    reason: str
