@@ -6,8 +6,9 @@ Fields marked `how` change speed or memory, never an answer beyond rounding, so 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
-_HOW = {"how": True}
+_HOW: JsonDict = {"how": True}
 
 
 class DpoConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -36,7 +37,7 @@ class LoraConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
 
     rank: int = Field(default=16, ge=1)
     """Rank of the update; more can express more and needs more memory."""
-    alpha: float = Field(default=32, gt=0)
+    alpha: int = Field(default=32, ge=1)
     """Scale of the update over the rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of adapter inputs dropped while training."""
@@ -60,7 +61,7 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     micro_batch_size: int | None = Field(default=None, ge=1, json_schema_extra=_HOW)
     """Pairs computed at once, a divisor of batch_size; less needs less memory. Null takes batch_size."""
     max_length: int | None = Field(default=None, ge=8)
-    """Most tokens of prompt and answer; longer pairs are dropped to the ledger, never cut. Null takes the model's limit."""
+    """Most tokens of prompt and answer; longer pairs are dropped, never cut. Null takes the model's limit."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -1,0 +1,83 @@
+"""What a training takes and gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from training.config import TrainingConfig
+from training.logprobs import Compute
+from training.policy import Policy
+from training.step0 import Step0Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each step with the steps done, all steps, and the step's metrics."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training.
+
+    Attributes:
+        pairs: PAIRS table.
+        start: The policy to train.
+        reference: The policy that a loss with a reference is tied to; the same key as `start` means the same weights.
+        config: The recipe's part, with the round's learning rate as one number.
+        seed: Of the order of the pairs and of fresh adapters.
+        output: Folder that the weights, or the adapter, are written to.
+        render_prompt: Renders messages up to where the answer begins, as the generator does.
+        tokenizer_identity: Names a tokenizer as the pairs' `chosen_tokenizer` does.
+        hash_token_ids: Hashes token ids as the pairs' `prompt_hash` does.
+        generator_dtype: Number format that the pairs' stored log-probs were computed in; sets how exactly they are
+            compared.
+
+    Raises:
+        ValueError: The learning rate is a list, micro_batch_size does not divide batch_size, or the start policy has
+            an adapter and the recipe none.
+    """
+
+    pairs: pa.Table
+    start: Policy
+    reference: Policy
+    config: TrainingConfig
+    seed: int
+    output: Path
+    render_prompt: "Callable[[PreTrainedTokenizerBase, list[dict[str, str]]], list[int]]"
+    tokenizer_identity: "Callable[[PreTrainedTokenizerBase], str]"
+    hash_token_ids: Callable[[list[int]], str]
+    generator_dtype: Compute = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.config.learning_rate, list):
+            raise ValueError("training.learning_rate is a list: pick the round's value before training")
+        micro, batch = self.config.micro_batch_size, self.config.batch_size
+        if micro is not None and batch % micro:
+            raise ValueError(f"training.micro_batch_size is {micro}, which does not divide batch_size = {batch}")
+        if self.start.adapter is not None and self.config.lora is None:
+            raise ValueError("the start policy has a LoRA adapter: set training.lora to go on with it")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave beside the policy in its folder.
+
+    Attributes:
+        metrics: METRICS table: the check before the first step as step 0, then every logged value of each step.
+        drops: Pairs that can't be trained on, with the DROPS schema.
+        step0: What the check before the first step found.
+        counts: pairs_in = pairs_trained + pairs_dropped; answers_retokenized.
+        seconds: Wall time.
+        tokens: Tokens of prompts and answers that were trained on, over all epochs.
+    """
+
+    metrics: pa.Table
+    drops: pa.Table
+    step0: Step0Report
+    counts: dict[str, int]
+    seconds: float
+    tokens: int

@@ -1,0 +1,147 @@
+"""Loading a policy: a model folder or Hub model, with or without a LoRA adapter on top."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol  # Any: models and keyword arguments of untyped libraries
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Policy(Protocol):
+    """Where a policy lies."""
+
+    @property
+    def model(self) -> str:
+        """Folder with weights and tokenizer, or the id of a model on the Hugging Face Hub."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Identity that candidates carry as their `policy`."""
+        ...
+
+    @property
+    def adapter(self) -> str | None:
+        """Folder with a LoRA adapter on top of the model; None = the model as it is."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Hub commit or tag; None = the newest, and for folders."""
+        ...
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether code in the model's repository may run."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolicyLimits:
+    """What a policy's files say about sequences.
+
+    Attributes:
+        max_positions: Most tokens of prompt and answer; None = the model states no limit.
+        stop_ids: Token ids that end an answer.
+    """
+
+    max_positions: int | None
+    stop_ids: frozenset[int]
+
+
+def load_tokenizer(policy: Policy) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of the policy's base model."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(policy.model, **_source(policy))
+
+
+def read_limits(policy: Policy, tokenizer: "PreTrainedTokenizerBase") -> PolicyLimits:
+    """Read the longest sequence and the stop tokens, without loading weights.
+
+    Raises:
+        ValueError: The tokenizer names no EOS token.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    end: Any = tokenizer.eos_token_id
+    if end is None:
+        raise ValueError(
+            f"{policy.model}: its tokenizer names no eos_token; training needs to know what ends an answer"
+        )
+    config = AutoConfig.from_pretrained(policy.model, **_source(policy))
+    try:
+        generation = GenerationConfig.from_pretrained(policy.model, **_source(policy))
+    except OSError:  # not every model has a generation_config.json; transformers then reads the model's config
+        generation = GenerationConfig.from_model_config(config)
+    eos = generation.eos_token_id
+    stop_ids = {end, *(eos if isinstance(eos, list) else [eos])} - {None}
+    return PolicyLimits(getattr(config.get_text_config(), "max_position_embeddings", None), frozenset(stop_ids))
+
+
+def load_policy(
+    model: str,
+    adapter: str | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> "PreTrainedModel":
+    """Load a policy for log-probs: in eval mode, dropout off, on the GPU if there is one.
+
+    Args:
+        model: Folder with weights, or the id of a model on the Hub.
+        adapter: Folder with a LoRA adapter on top of it.
+        dtype: Number format of the weights.
+        revision: Hub commit or tag.
+        trust_remote_code: Whether code in the model's repository may run.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code
+    )
+    for module in loaded.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # for good: a trainer's train() would bring dropout back
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, adapter, is_trainable=True)
+    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+@contextmanager
+def special_tokens_kept(model: "PreTrainedModel") -> Iterator[None]:
+    """Undo what trainers do to the token ids in a model's configs.
+
+    They write the tokenizer's ids there. With pad = EOS, as TRL sets it, the next round would load EOS as padding,
+    and its embedding would get no gradient.
+    """
+    configs = [model.config.get_text_config(), model.generation_config]
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    before = [{name: getattr(config, name, None) for name in names} for config in configs]
+    try:
+        yield
+    finally:
+        for config, values in zip(configs, before, strict=True):
+            for name, value in values.items():
+                setattr(config, name, value)
+
+
+def write_policy(model: Any, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write a model as safetensors with its tokenizer and configs, or only its LoRA adapter if it has one."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _source(policy: Policy) -> dict[str, Any]:
+    return {"revision": policy.revision, "trust_remote_code": policy.trust_remote_code}
