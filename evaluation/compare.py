@@ -31,8 +31,11 @@ class Comparison:
     pass_new: float | None
     """Share of the new policy's answers at or above the pass score; None without a pass score."""
     pass_old: float | None
+    new_length: float
+    """Mean length of the new policy's answers in `length_unit`, unscored answers included."""
+    old_length: float
     length_ratio: float
-    """Mean length of the new policy's answers over that of the old one's, unscored answers included."""
+    """new_length / old_length."""
     length_unit: Literal["tokens", "characters"]
     """What lengths were measured in: characters where any answer's tokens are unknown."""
     n_prompts: int
@@ -65,7 +68,7 @@ def compare(
     _check_same_prompts(new_side.prompts, old_side.prompts)
     p_win = _win_shares(new_side, old_side)
     compared = ~np.isnan(p_win)
-    ratio, unit = _length_ratio(new, old)
+    lengths = _lengths(new, old)
     has_pass = pass_score is not None
     return Comparison(
         judge=judge_name,
@@ -75,8 +78,10 @@ def compare(
         old_mean=float(old_side.score[compared].mean()),
         pass_new=float(new_side.passed[compared].mean()) if has_pass else None,
         pass_old=float(old_side.passed[compared].mean()) if has_pass else None,
-        length_ratio=ratio,
-        length_unit=unit,
+        new_length=lengths.new,
+        old_length=lengths.old,
+        length_ratio=lengths.ratio,
+        length_unit=lengths.unit,
         n_prompts=int(compared.sum()),
         n_unscored=int((~compared).sum()),
         n_unscored_answers=int(np.isnan(new.score).sum() + np.isnan(old.score).sum()),
@@ -142,15 +147,24 @@ def _win_shares(new: _Side, old: _Side) -> np.ndarray:
         return won / (new.n_scored * old.n_scored)
 
 
-def _length_ratio(new: ScoredAnswers, old: ScoredAnswers) -> tuple[float, Literal["tokens", "characters"]]:
+@dataclass(frozen=True)
+class _Lengths:
+    new: float
+    old: float
+    unit: Literal["tokens", "characters"]
+
+    @property
+    def ratio(self) -> float:
+        if self.old == 0:
+            return 1.0 if self.new == 0 else float("inf")
+        return self.new / self.old
+
+
+def _lengths(new: ScoredAnswers, old: ScoredAnswers) -> _Lengths:
     """Mean lengths over all answers: a judge that leaves the longest ones unscored must not hide them."""
-    lengths, unit = (new.n_tokens, old.n_tokens), "tokens"
-    if np.isnan(np.concatenate(lengths)).any():
-        lengths, unit = (_characters(new), _characters(old)), "characters"
-    new_mean, old_mean = (float(length.mean()) for length in lengths)
-    if old_mean == 0:
-        return (1.0 if new_mean == 0 else float("inf")), unit
-    return new_mean / old_mean, unit
+    if np.isnan(new.n_tokens).any() or np.isnan(old.n_tokens).any():
+        return _Lengths(float(_characters(new).mean()), float(_characters(old).mean()), "characters")
+    return _Lengths(float(new.n_tokens.mean()), float(old.n_tokens.mean()), "tokens")
 
 
 def _characters(answers: ScoredAnswers) -> np.ndarray:

@@ -88,7 +88,8 @@ def test_prompt_answered_by_one_policy_only_raises():
 def test_length_ratio_uses_tokens_and_falls_back_to_characters():
     new, old = _answers({"a": [1.0]}, 15, text="four"), _answers({"a": [1.0]}, 10, text="sixteen letters.")
     result = _compare(new, old)
-    assert (result.length_ratio, result.length_unit) == (1.5, "tokens")
+    assert (result.new_length, result.old_length, result.length_ratio) == (15.0, 10.0, 1.5)
+    assert result.length_unit == "tokens"
     unknown = _answers({"a": [1.0]}, NAN, text="sixteen letters.")
     fallback = _compare(new, unknown)
     assert (fallback.length_ratio, fallback.length_unit) == (7 / 19, "characters")
