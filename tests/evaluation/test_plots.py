@@ -1,0 +1,53 @@
+"""Pictures of a run."""
+
+import re
+from dataclasses import replace
+
+from evaluation import plots
+from evaluation.canvas import COLOURS
+
+
+def test_panel_is_one_svg_in_the_colours_of_the_page(run_report):
+    svg = plots.judge_panel(run_report.rounds)
+    assert svg.startswith("<svg")
+    assert "var(--judge)" in svg
+    assert not any(colour in svg for colour in COLOURS.values())
+
+
+def test_panel_shows_start_and_rounds_with_their_values_and_fates(run_report):
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", plots.judge_panel(run_report.rounds))
+    first, second = run_report.rounds
+    shown = [f"{value:.3f}" for value in (first.judge.old_mean, first.judge.new_mean, second.judge.new_mean)]
+    assert {"start", "round 1", "round 2", "accepted", "refused", *shown} <= set(texts)
+
+
+def test_names_with_markup_or_dollar_signs_stay_text(run_report):
+    one = run_report.rounds[0]
+    svg = plots.metric_panel([replace(one, metrics=[replace(one.metrics[0], name="<b>$x_$")])], "<b>$x_$")
+    assert svg is not None
+    assert "<b>" not in svg
+
+
+def test_same_report_gives_the_same_picture_and_no_two_panels_share_an_id(run_report):
+    panels = [plots.judge_panel(run_report.rounds), plots.annotator_panel(run_report.rounds)]
+    assert panels[0] == plots.judge_panel(run_report.rounds)
+    ids = [name for panel in panels for name in set(re.findall(r' id="([^"]+)"', panel))]
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_run_without_pass_score_or_metric_has_no_such_panel(run_report):
+    one = replace(run_report.rounds[0], judge=replace(run_report.rounds[0].judge, pass_old=None, pass_new=None))
+    assert plots.pass_panel([one]) is None
+    assert plots.metric_panel([one], "entropy") is None
+
+
+def test_metric_logged_in_one_round_only_is_drawn_for_that_round(run_report):
+    first, second = run_report.rounds
+    svg = plots.metric_panel([replace(first, metrics=[]), second], "loss")
+    assert svg is not None
+    assert "round 2" in svg
+
+
+def test_curves_are_written_as_png(run_report, tmp_path):
+    plots.curves_png(run_report, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
