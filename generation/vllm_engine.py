@@ -67,6 +67,7 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest
 
         self._llm = LLM(**_arguments(self._config, self._policy))
+        self._tokenizer: Any = self._llm.get_tokenizer()
         if self._policy.adapter is not None:
             # vLLM's prefix cache knows an adapter by its name alone: the name must change with the weights.
             self._adapter = LoRARequest(self._policy.key, 1, self._policy.adapter)
@@ -93,7 +94,7 @@ class VllmEngine:
                     return
                 for output in engine.step():
                     if output.finished:
-                        yield tags.pop(output.request_id), _answer(cast("RequestOutput", output))
+                        yield tags.pop(output.request_id), self._answer(cast("RequestOutput", output))
         finally:
             engine.abort_request(list(tags))
 
@@ -108,10 +109,11 @@ class VllmEngine:
             tag, request = tagged
             name = str(next(self._names))
             prompt = TokensInput(type="token", prompt_token_ids=request.prompt_ids)
-            engine.add_request(name, prompt, self._params(request), lora_request=self._adapter)
+            engine.add_request(name, prompt, self.params(request), lora_request=self._adapter)
             tags[name] = tag
 
-    def _params(self, request: Request) -> "SamplingParams":
+    def params(self, request: Request) -> "SamplingParams":
+        """Say to vLLM how a request is sampled."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -122,7 +124,21 @@ class VllmEngine:
             top_p=self._sampling.top_p,
             max_tokens=self._sampling.max_new_tokens,
             logprobs=0,  # of the sampled token only
+            detokenize=False,  # the whole answer at once is cheaper than token by token
             output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _answer(self, output: "RequestOutput") -> Answer:
+        for completion in output.outputs:
+            if completion.finish_reason not in ("stop", "length"):
+                return Answer([], f"engine_{completion.finish_reason}")
+        ids = [list(completion.token_ids) for completion in output.outputs]
+        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Answer(
+            [
+                Completion(text, row, completion.cumulative_logprob, completion.finish_reason, len(row))
+                for text, row, completion in zip(texts, ids, output.outputs, strict=True)
+            ]
         )
 
 
@@ -157,15 +173,3 @@ def _arguments(config: VllmConfig, policy: PolicyFiles) -> dict[str, Any]:
 def _reserved_rank(adapter: Path) -> int:
     rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
     return next(reserved for reserved in _LORA_RANKS if reserved >= rank)
-
-
-def _answer(output: "RequestOutput") -> Answer:
-    for completion in output.outputs:
-        if completion.finish_reason not in ("stop", "length"):
-            return Answer([], f"engine_{completion.finish_reason}")
-    return Answer(
-        [
-            Completion(c.text, list(c.token_ids), c.cumulative_logprob, c.finish_reason, len(c.token_ids))
-            for c in output.outputs
-        ]
-    )

@@ -1,4 +1,4 @@
-"""What vLLM's tests share: the variables that must stand before anything imports torch, and a LoRA adapter."""
+"""What the engines' tests share: variables that must stand before anything imports torch, requests, an adapter."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,23 @@ from pathlib import Path
 import pytest
 
 from generation.config import VllmConfig
+from generation.engine import PolicyFiles, Request
 from generation.engines import engine_environment
+from generation.identity import base_seed
+from generation.render import load_tokenizer, render_prompt
 
 os.environ.update(engine_environment(VllmConfig()))
+
+
+@pytest.fixture(scope="session")
+def requests(tiny_policy: Path) -> list[Request]:
+    """Thirty-two questions to the tiny policy."""
+    tokenizer = load_tokenizer(PolicyFiles(str(tiny_policy), "tiny"))
+    conversations = [[{"role": "user", "content": f"What is two plus {row}?"}] for row in range(32)]
+    return [
+        Request(str(row), messages, render_prompt(tokenizer, messages), base_seed(0, 1, str(row), 4))
+        for row, messages in enumerate(conversations)
+    ]
 
 
 @pytest.fixture(scope="session")
