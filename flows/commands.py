@@ -192,7 +192,7 @@ def train(
             "job": "train",
             "start": policy,
             "reference": policy,
-            "config": config.model_dump(mode="json") | {"learning_rate": rate if isinstance(rate, float) else rate[0]},
+            "config": config.model_dump(mode="json") | {"learning_rate": rate[0] if isinstance(rate, list) else rate},
             "seed": seed,
             "generator_dtype": "bfloat16",
         }

@@ -20,7 +20,6 @@ from flows.recipe import Recipe
 from flows.slices import PromptSlice
 from flows.stages import Outcome, Workbench, build, build_candidates, build_logprobs, build_scores, read_rows
 from flows.store import MAIN_TABLE, Dataset
-from generation.config import SamplingConfig
 from generation.engine import PolicyFiles
 from judging.config import JudgeConfig
 
@@ -44,8 +43,9 @@ def heldout_slice(recipe: Recipe) -> PromptSlice:
 def heldout_sampler(recipe: Recipe, policy: PolicyFiles) -> Sampler:
     """Say how a policy answers held-out prompts."""
     config = recipe.evaluation
-    changes = {} if config.temperature is None else {"temperature": config.temperature}
-    sampling = SamplingConfig(**recipe.generation.sampling.model_dump() | changes)
+    sampling = recipe.generation.sampling
+    if config.temperature is not None:
+        sampling = sampling.model_copy(update={"temperature": config.temperature})
     return Sampler(policy, recipe.generation.engine, config.k, sampling)
 
 

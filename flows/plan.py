@@ -116,7 +116,7 @@ def plan_evaluation(recipe: Recipe, inputs: dict[str, Step]) -> Step:
 def learning_rate(recipe: Recipe, round_number: int) -> float:
     """The learning rate of a round: the list's last value serves all rounds after."""
     rates = recipe.training.learning_rate
-    return rates if isinstance(rates, float) else rates[min(round_number, len(rates)) - 1]
+    return rates[min(round_number, len(rates)) - 1] if isinstance(rates, list) else rates
 
 
 def policy_from(config: PolicyConfig) -> PolicyFiles:

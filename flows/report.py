@@ -68,7 +68,7 @@ def fill_report(store: Store, recipe: Recipe, results: list[Json], summary: Json
 def _round(store: Store, recipe: Recipe, result: Json) -> RoundReport:
     facts, stages = result["evaluation"], result["stages"]
     verdicts = read_rows(_dataset(store, stages["evaluation"][-1]))
-    judged = verdicts.filter(pc.equal(verdicts["judge"], recipe.evaluation.judge.kind))
+    judged = verdicts.filter(pc.field("judge") == recipe.evaluation.judge.kind)
     prompts = read_rows(store.dataset("prompts", plan_prompts(recipe).key))
     return RoundReport(
         round=result["round"],

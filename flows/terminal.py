@@ -58,6 +58,7 @@ def logs(verbose: bool) -> Iterator[None]:
         format="%(message)s",
         handlers=[RichHandler(console=stderr, show_path=False)],
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request to Prefect's server
     yield
 
 

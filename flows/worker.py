@@ -131,7 +131,7 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         known = [row for row in rows if row["token_ids"]]
         sums = sequence_logprobs(
             model, [prompt_ids[row["prompt_id"]] for row in known], [row["token_ids"] for row in known],
-            pad_id=tokenizer.pad_token_id or 0, batch_size=32,
+            pad_id=0, batch_size=32,  # masked, so any id will do
         )  # fmt: skip
         table = {"candidate_id": [row["candidate_id"] for row in known], "logprob_sum": sums}
         out.write_shard(index, {"part": pa.table(table, schema=LOGPROBS)})
