@@ -175,6 +175,7 @@ class Line(Generic[Tag]):
 def _connect(client: "ChatClient") -> openai.AsyncOpenAI:
     """Open the SDK's client on aiohttp: half the CPU of its default transport from 64 requests in flight on."""
     limits = httpx2.Limits(max_connections=client.concurrency, max_keepalive_connections=client.concurrency)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # or it logs a line for each request
     at_home = urlsplit(client.base_url).hostname in _LOOPBACK
     return openai.AsyncOpenAI(
         base_url=client.base_url,
