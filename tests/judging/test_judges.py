@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+import pytest
+
+from judging.config import MathsConfig, RecordedConfig, RewardModelConfig, VerifierConfig
+from judging.judges import open_judge
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (RewardModelConfig(kind="reward_model", model="a/b"), "RewardModel"),
+        (VerifierConfig(kind="verifier", function="a:b"), "Verifier"),
+        (MathsConfig(kind="maths"), "Maths"),
+        (RecordedConfig(kind="recorded", path="scores.jsonl"), "Recorded"),
+    ],
+)
+def test_each_config_opens_its_judge(config, name):
+    assert type(open_judge(config)).__name__ == name
+
+
+def test_import_of_the_judges_loads_no_heavy_library():
+    code = "import sys, judging.judges; print({'torch', 'transformers', 'sympy', 'openai'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

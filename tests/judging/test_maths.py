@@ -1,0 +1,114 @@
+import threading
+
+import pytest
+
+from judging.judge import Item
+from judging.maths import Maths, find_marked, grade_answers
+
+RIGHT = {"marked": 1.0}, 1.0
+WRONG = {"marked": 1.0}, 0.0
+UNMARKED = {"marked": 0.0}, 0.0
+
+
+def grade(text, reference):
+    verdict = grade_answers([(text, reference)])[0]
+    return verdict.aspects, verdict.score
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("Adding both gives\n#### 1,234", "1234"),
+        ("#### 1234", "A solution of <<1200+34=1234>>1234.\n#### 1,234"),
+        (r"So \boxed{1{,}234}", "1234"),
+        (r"\boxed{\frac12}", "0.5"),
+        (r"\boxed{\frac{1}{2}}", r"\frac12"),
+        (r"\boxed{\dfrac{\sqrt{3}}{2}}", r"$\frac{\sqrt{3}}{2}$"),
+        ("#### 1/2", "0.5"),
+        ("#### 0.50", "1/2"),
+        ("#### 50%", "50"),
+        (r"\boxed{50\%}", "0.5"),
+        ("#### 12 apples", "12"),
+        (r"\boxed{12\text{ cm}}", "12"),
+        (r"\boxed{90^\circ}", "90"),
+        ("#### $5.00", "5"),
+        (r"\boxed{\$1,234.50}", "1234.5"),
+        ("#### -3", "-3"),
+        ("#### \u22123", "-3"),
+        ("#### **5**", "5"),
+        ("#### 5.", "5"),
+        (r"\boxed{5.}", "5"),
+        ("#### 007", "7"),
+        (r"\boxed{x=5}", "5"),
+    ],
+)
+def test_marked_answer_equal_to_the_reference_scores_one(text, reference):
+    assert grade(text, reference) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("#### 3", "-3"),
+        ("#### 1.234", "1234"),
+        (r"\boxed{0.3333}", r"\frac13"),
+        (r"\boxed{5,6,7}", "5"),
+        (r"\boxed{5\text{ or }6}", "5"),
+        (r"\boxed{[4,6]}", "5"),
+        (r"\boxed{}", "5"),
+        (r"\boxed{\text{(C)}}", "5"),
+    ],
+)
+def test_other_marked_answer_scores_zero(text, reference):
+    assert grade(text, reference) == WRONG
+
+
+@pytest.mark.parametrize("text", ["", "The answer is 5.", "#### 1. Set up\nFive, so 5.", r"\boxed{5", "##### 5", "$5$"])
+def test_answer_without_a_mark_scores_zero_however_right(text):
+    assert grade(text, "5") == UNMARKED
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("#### 4\nNo, that is wrong.\n#### 5", "5"),
+        ("#### 5, so \\boxed{4}", "4"),
+        ("\\boxed{4} is too small.\n#### 5", "5"),
+        (r"\boxed{4}, or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{\boxed{5}}", "5"),
+        ("#### 5\n#### Notes on the method", "5"),
+        (r"#### 5 and an open \boxed{4", None),
+        (r"\boxed{5} and an open \boxed{4", "5"),
+    ],
+)
+def test_last_complete_mark_counts(text, marked):
+    assert find_marked(text) == marked
+
+
+@pytest.mark.parametrize("reference", [None, "", "five", r"\text{yes}", "#### none"])
+def test_reference_without_a_number_leaves_the_answer_unscored(reference):
+    verdict = grade_answers([("#### 5", reference)])[0]
+    assert (verdict.score, verdict.reason) == (None, "no_reference")
+
+
+def test_answer_that_keeps_the_library_busy_is_unscored_and_the_next_one_is_graded(monkeypatch):
+    monkeypatch.setattr("judging.maths._LIMIT_S", 0.5)
+    bomb, next_one = grade_answers([(r"\boxed{9^{9^{9}}}", "5"), ("#### 5", "5")])
+    assert (bomb.score, bomb.reason) == (None, "timeout")
+    assert next_one.score == 1.0
+
+
+@pytest.mark.slow
+def test_judge_works_outside_the_main_thread():
+    # math-verify's own time limit raises there.
+    items = [Item(f"c{row}", "p", [], text, "5", {}) for row, text in enumerate(["#### 5", "#### 4", "five"] * 12)]
+    found = {}
+
+    def judge():
+        with Maths() as maths:
+            found.update(maths.score(enumerate(items)))
+
+    thread = threading.Thread(target=judge)
+    thread.start()
+    thread.join()
+    assert [found[row].score for row in range(36)] == [1.0, 0.0, 0.0] * 12
