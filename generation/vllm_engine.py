@@ -171,5 +171,9 @@ def _arguments(config: VllmConfig, policy: PolicyFiles) -> dict[str, Any]:
 
 
 def _reserved_rank(adapter: Path) -> int:
-    rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+    """Give the smallest rank that vLLM can reserve room for and that the adapter fits into."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    rank = max([config["r"], *config.get("rank_pattern", {}).values()])
+    if rank > _LORA_RANKS[-1]:
+        raise ValueError(f"{adapter}: rank {rank}, but vLLM runs adapters up to {_LORA_RANKS[-1]}: merge it first")
     return next(reserved for reserved in _LORA_RANKS if reserved >= rank)
