@@ -3,9 +3,11 @@
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
+
+_Item = TypeVar("_Item")
 
 _BUCKET = 32  # batches sorted by length together; more would save little padding and cost variety
 
@@ -13,7 +15,7 @@ _BUCKET = 32  # batches sorted by length together; more would save little paddin
 class Track(Protocol):
     """Shows progress while the batches of a pass go by, as `rich.progress.track` does."""
 
-    def __call__(self, sequence: Sequence[list[int]], description: str) -> Iterable[list[int]]:
+    def __call__(self, sequence: Sequence[_Item], description: str) -> Iterable[_Item]:
         """Yield each item of the sequence."""
         ...
 

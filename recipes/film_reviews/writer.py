@@ -6,13 +6,15 @@ whole reviews alone the genre stayed at chance for three epochs.
 """
 
 import random
+from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recipes.film_reviews.batching import Track, bucket_rows, pad_right, warm_then_cosine
 from recipes.film_reviews.grammar import WRITER_NOISE, Prompt, draw_noisy_review, draw_opener
-from recipes.film_reviews.tokenizer import BOS_ID, EOS_ID, PAD_ID, Dialogue, encode_dialogues
+from recipes.film_reviews.tokenizer import BOS_ID, EOS_ID, PAD_ID, Dialogue, Encoded, encode_dialogues
 
 OPENER_PROMPTS = 16_000
 REVIEW_PROMPTS = 20_000
@@ -23,6 +25,18 @@ _PEAK_RATE = 2e-3
 _WARMUP_STEPS = 50
 _RATE_FLOOR = 0.05
 _IGNORED = -100  # label of a token without loss
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One batch and the mean number of tokens with loss that a batch of its stage has.
+
+    The loss is divided by that mean and not by the batch's own number: rows of like length come together, and tokens
+    of short reviews would weigh more, which made the writer's reviews four words too short.
+    """
+
+    rows: list[Encoded]
+    mean_tokens: float
 
 
 def build_writer(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -70,21 +84,20 @@ def train_writer(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     writer = build_writer(tokenizer)
-    rows, batches = [], []
+    steps: list[_Step] = []
     for stage in draw_lessons(prompts, rng):
-        encoded = encode_dialogues(tokenizer, stage)
-        batches += [
-            [len(rows) + row for row in batch] for batch in bucket_rows([len(e.ids) for e in encoded], _BATCH, rng)
-        ]
-        rows += encoded
+        rows = encode_dialogues(tokenizer, stage)
+        tokens = _BATCH * fmean(len(row.ids) - row.start for row in rows)
+        batches = bucket_rows([len(row.ids) for row in rows], _BATCH, rng)
+        steps += [_Step([rows[row] for row in batch], tokens) for batch in batches]
     optimizer = torch.optim.AdamW(writer.parameters(), lr=_PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_then_cosine(_WARMUP_STEPS, len(batches), _RATE_FLOOR))
-    for batch in track(batches, "writer"):
-        picked = [rows[row] for row in batch]
-        ids = pad_right([row.ids for row in picked], PAD_ID)
-        labels = pad_right([[_IGNORED] * row.start + row.ids[row.start :] for row in picked], _IGNORED)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_then_cosine(_WARMUP_STEPS, len(steps), _RATE_FLOOR))
+    for step in track(steps, "writer"):
+        ids = pad_right([row.ids for row in step.rows], PAD_ID)
+        labels = pad_right([[_IGNORED] * row.start + row.ids[row.start :] for row in step.rows], _IGNORED)
         # Padding stands on the right of a causal model, so no attention mask is needed.
-        writer(input_ids=ids, labels=labels, use_cache=False).loss.backward()
+        loss = writer(input_ids=ids, labels=labels, use_cache=False, num_items_in_batch=step.mean_tokens).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(writer.parameters(), 1.0)
         optimizer.step()
         schedule.step()
