@@ -1,5 +1,6 @@
 """Loading a policy: a model folder or Hub model, with or without a LoRA adapter on top."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,20 +111,29 @@ def load_policy(
     if adapter is not None:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, adapter, is_trainable=True)
+        with peft_warnings_off():
+            loaded = PeftModel.from_pretrained(loaded, adapter, is_trainable=True)
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 @contextmanager
-def special_tokens_kept(model: "PreTrainedModel") -> Iterator[None]:
-    """Undo what trainers do to the token ids in a model's configs.
+def peft_warnings_off() -> Iterator[None]:
+    """Leave out the one warning that peft 0.21 causes by asking a model for a name that transformers 5.23 replaced."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
-    They write the tokenizer's ids there. With pad = EOS, as TRL sets it, the next round would load EOS as padding,
-    and its embedding would get no gradient.
+
+@contextmanager
+def configs_kept(model: "PreTrainedModel") -> Iterator[None]:
+    """Undo what trainers write into a model's configs: the tokenizer's special tokens, and no cache.
+
+    With pad = EOS, as TRL sets it, the next round would load EOS as padding, and its embedding would get no gradient;
+    without a cache, generation would compute every answer's past anew for each token.
     """
     configs = [model.config.get_text_config(), model.generation_config]
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    before = [{name: getattr(config, name, None) for name in names} for config in configs]
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "use_cache")
+    before = [{name: getattr(config, name) for name in names if hasattr(config, name)} for config in configs]
     try:
         yield
     finally:

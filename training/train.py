@@ -17,7 +17,7 @@ from training.job import Progress, TrainingJob, TrainingResult
 from training.logprobs import sequence_logprobs
 from training.objective import Objective, PairValues, objective_of
 from training.order import epoch_order
-from training.policy import Policy, load_policy, load_tokenizer, read_limits, special_tokens_kept, write_policy
+from training.policy import Policy, configs_kept, load_policy, load_tokenizer, read_limits, write_policy
 from training.schema import METRICS
 from training.step0 import Step0Report, check_loss, check_stored
 
@@ -85,7 +85,7 @@ def _fit(
     model = _load(job.start)
     first = epoch_order(len(examples), job.seed, 0)[: job.config.batch_size]
     policy = _logprobs(job, model, [examples[row] for row in first], pad_id)
-    with special_tokens_kept(model):
+    with configs_kept(model):
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
         arguments = trainer_arguments(job.config, objective, job.seed, str(job.output))
         dataset = preference_dataset(examples, reference)

@@ -21,6 +21,7 @@ from training.config import LoraConfig, TrainingConfig
 from training.examples import Example
 from training.objective import Objective, PairValues
 from training.order import epoch_order
+from training.policy import peft_warnings_off
 
 LogStep = Callable[[int, int, dict[str, float]], None]
 
@@ -47,6 +48,7 @@ def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, o
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=config.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),  # bfloat16 is refused on a CPU that was not asked for
         activation_checkpointing=config.gradient_checkpointing,
         seed=seed,
         max_length=None,  # long pairs were dropped to the ledger; nothing is cut
@@ -87,7 +89,8 @@ def put_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
             r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
             task_type="CAUSAL_LM",
         )  # fmt: skip
-        return get_peft_model(model, fresh)
+        with peft_warnings_off():
+            return get_peft_model(model, fresh)
     there: Any = model.peft_config["default"]
     found = LoraConfig(rank=there.r, alpha=there.lora_alpha, dropout=there.lora_dropout)
     if found != lora:
