@@ -40,15 +40,13 @@ def import_command(
     as_json: AsJson = False,
 ) -> None:
     """Import answers, scored or not, from elsewhere."""
-    from judging.recorded import recorded_scores
-
     from generation.config import PromptsConfig
     from generation.imports import ImportColumns, import_candidates
 
     with user_errors():
         config = PromptsConfig(path=source, prompt_column=prompt_column)
         tables = import_candidates(config, ImportColumns(response_column, policy_column, score_column))
-        scores = recorded_scores(tables.candidates, tables.scores) if tables.scores.num_rows else None
+        scores = _as_scores(tables.scores) if tables.scores.num_rows else None
         named = {"prompts": tables.prompts, "candidates": tables.candidates, "scores": scores, "drops": tables.drops}
         rows: dict[str, int] = {}
         for name, table in named.items():
@@ -68,15 +66,16 @@ def generate(
 ) -> None:
     """Sample k candidates per prompt from a model."""
     from flows.policies import identify_model
-    from generation.config import GenerationConfig
+    from generation.config import GenerationConfig, is_running_server
     from generation.engine import PolicyFiles
     from generation.engines import engine_environment
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(GenerationConfig, _fields(settings), "--set")
         table = alone.load_prompts(prompts)
-        key = identify_model(model, None) + (identify_adapter(adapter) if adapter else "")
-        policy = asdict(PolicyFiles(str(model), key, adapter))
+        key = model if is_running_server(config.engine) else identify_model(model, None)
+        key += identify_adapter(adapter) if adapter else ""
+        policy = asdict(PolicyFiles(model, key, adapter))
         job = {
             "job": "sample",
             "slice": PromptSlice("all").to_json(),
@@ -158,9 +157,8 @@ def filter_command(
     as_json: AsJson = False,
 ) -> None:
     """Drop pairs that would teach little or something wrong; every drop is kept with its reason."""
-    from filtering.filter import filter_pairs
-
     from filtering.config import FilteringConfig
+    from filtering.filter import filter_pairs
 
     with user_errors():
         config = check(FilteringConfig, _fields(settings), "--set")
@@ -202,6 +200,14 @@ def train(
             facts = alone.run_alone("training", job | {"pairs": _input(folder, "pairs", table)}, out, threads)
         drops = out.read("drops")
         _report({str(output): out.n_rows()}, facts | {"drops": _reasons(drops)}, as_json)
+
+
+def _as_scores(imported: pa.Table) -> pa.Table:
+    """Give imported scores the columns of a judge's."""
+    values = imported["score"].to_pylist()
+    reasons = ["not_recorded" if value is None else None for value in values]
+    named = imported.append_column("judge", pa.array(["recorded"] * len(values)))
+    return named.append_column("reason", pa.array(reasons, pa.string()))
 
 
 def identify_adapter(adapter: str) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows import plan
 from flows.comparison import heldout_sampler, heldout_slice, plan_contest
-from flows.plan import Sampler, Step
+from flows.plan import Step
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
 from flows.stages import Workbench, trained_policy
@@ -62,10 +62,7 @@ def _round_steps(
 ) -> tuple[list[tuple[str, Step]], PolicyFiles]:
     recipe = bench.recipe
     prompts, chosen = plan.plan_prompts(recipe), PromptSlice("train", number)
-    own = Sampler(good, recipe.generation.engine, recipe.generation.k, recipe.generation.sampling)
-    samplers = [own] + [
-        Sampler(plan.policy_from(m.policy), m.engine, m.k, recipe.generation.sampling) for m in recipe.generation.mix
-    ]
+    samplers = plan.round_samplers(recipe, good)
     candidates = [plan.plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
     scores = [plan.plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
     pairs = plan.plan_pairs(recipe, prompts, candidates, scores)

@@ -11,7 +11,7 @@ from flows.policies import identify_model
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
 from flows.tables import file_checksum
-from generation.config import EngineConfig, PolicyConfig, PromptsConfig, SamplingConfig
+from generation.config import EngineConfig, MixConfig, OpenAIConfig, PolicyConfig, PromptsConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
 from judging.config import JudgeConfig, RecordedConfig, RewardModelConfig
@@ -123,6 +123,21 @@ def policy_from(config: PolicyConfig) -> PolicyFiles:
     """Identify a policy that a recipe names."""
     key = identify_model(config.model, config.revision)
     return PolicyFiles(config.model, key, None, config.revision, config.trust_remote_code)
+
+
+def round_samplers(recipe: Recipe, policy: PolicyFiles) -> list[Sampler]:
+    """Say who answers a round's prompts: its own policy first, then the mix."""
+    config = recipe.generation
+    own = Sampler(policy, config.engine, config.k, config.sampling)
+    return [own, *(Sampler(_mixed_policy(other), other.engine, other.k, config.sampling) for other in config.mix)]
+
+
+def _mixed_policy(config: MixConfig) -> PolicyFiles:
+    if config.policy is not None:
+        return policy_from(config.policy)
+    assert isinstance(config.engine, OpenAIConfig)  # the config's own check
+    model = str(config.engine.model)
+    return PolicyFiles(model, f"{model} at {config.engine.base_url}")
 
 
 def judge_identity(config: JudgeConfig) -> dict[str, Any]:

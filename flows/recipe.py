@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
 from flows.fields import FieldError, assign, check, resolve_paths
-from generation.config import GenerationConfig, PolicyConfig, PromptsConfig
+from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import TrainingConfig
 
@@ -45,6 +45,23 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
     """Preference training."""
     evaluation: JudgedEvaluationConfig
     """The comparison and the gate."""
+
+    @model_validator(mode="after")
+    def _policies_can_be_sampled(self) -> "Recipe":
+        if is_running_server(self.generation.engine):
+            raise ValueError(
+                "generation.engine.base_url names a running server, which can't have the weights that a round trains: "
+                "leave base_url and model out and the flow starts a server for each round's policy; "
+                "an outside model belongs into generation.mix"
+            )
+        temperature = self.evaluation.temperature
+        if (
+            self.generation.sampling.temperature if temperature is None else temperature
+        ) == 0 and self.evaluation.k > 1:
+            raise ValueError(
+                f"evaluation.temperature 0 draws the same answer evaluation.k = {self.evaluation.k} times: set k to 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "Recipe":

@@ -15,7 +15,6 @@ from prefect.cache_policies import NO_CACHE
 from flows import plan, stages
 from flows.artifacts import publish_round, publish_stage
 from flows.comparison import Contest, build_evaluation
-from flows.plan import Sampler
 from flows.recipe import Recipe
 from flows.rounds import keep_round, round_figures, run_summary
 from flows.slices import PromptSlice
@@ -100,7 +99,8 @@ def generate(recipe: Json, workspace: str, number: int, good: Json) -> Json:
     started = time.perf_counter()
     bench = _bench(recipe, workspace)
     outcomes = [
-        stages.build_candidates(bench, _train_slice(number), sampler) for sampler in _samplers(bench.recipe, good)
+        stages.build_candidates(bench, _train_slice(number), sampler)
+        for sampler in plan.round_samplers(bench.recipe, PolicyFiles(**good))
     ]
     return _done("generation", outcomes, started)
 
@@ -110,7 +110,7 @@ def judge(recipe: Json, workspace: str, number: int, good: Json) -> Json:
     """Score the candidates and pair them."""
     started = time.perf_counter()
     bench = _bench(recipe, workspace)
-    samplers, chosen = _samplers(bench.recipe, good), _train_slice(number)
+    samplers, chosen = plan.round_samplers(bench.recipe, PolicyFiles(**good)), _train_slice(number)
     annotator = bench.recipe.judging.annotator
     outcomes = [stages.build_scores(bench, chosen, sampler, annotator) for sampler in samplers]
     outcomes.append(stages.build_pairs(bench, chosen, samplers))
@@ -164,15 +164,10 @@ def _train_slice(number: int) -> PromptSlice:
     return PromptSlice("train", number)
 
 
-def _samplers(recipe: Recipe, good: Json) -> list[Sampler]:
-    """The round's own policy first, then the mix."""
-    config = recipe.generation
-    own = Sampler(PolicyFiles(**good), config.engine, config.k, config.sampling)
-    return [own] + [Sampler(plan.policy_from(m.policy), m.engine, m.k, config.sampling) for m in config.mix]
-
-
 def _pairs_step(recipe: Recipe, number: int, good: Json) -> plan.Step:
     prompts, chosen = plan.plan_prompts(recipe), _train_slice(number)
-    candidates = [plan.plan_candidates(prompts, chosen, s, recipe.seed) for s in _samplers(recipe, good)]
+    candidates = [
+        plan.plan_candidates(prompts, chosen, s, recipe.seed) for s in plan.round_samplers(recipe, PolicyFiles(**good))
+    ]
     scores = [plan.plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
     return plan.plan_pairs(recipe, prompts, candidates, scores)

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any  # JSON values
 
 import pyarrow as pa
-from filtering.filter import filter_pairs
 
+from filtering.filter import filter_pairs
 from flows import plan
 from flows.child import StageError, run_child
 from flows.display import stage_bar
@@ -285,7 +285,8 @@ def build_logprobs(bench: Workbench, chosen: PromptSlice, sampler: Sampler, poli
             "candidates": str(source.folder),
             "policy": asdict(policy),
         }
-        facts = _in_child("log-probs under the start", job, dataset, lock, {"OMP_NUM_THREADS": "2"})
+        threads = {"OMP_NUM_THREADS": str(bench.recipe.training.threads)}
+        facts = _in_child("log-probs under the start", job, dataset, lock, threads)
         return facts | {"rows_in": source.n_rows()}
 
     return build(bench.store, plan.plan_logprobs(candidates, policy), work)

@@ -63,7 +63,7 @@ def sample(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Answer prompts with a policy, shard by shard."""
     from pydantic import TypeAdapter
 
-    from generation.config import EngineConfig, SamplingConfig
+    from generation.config import EngineConfig, SamplingConfig, is_running_server
     from generation.engines import open_engine
     from generation.render import load_tokenizer
     from generation.sampling import Sampling
@@ -74,7 +74,7 @@ def sample(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     out = Dataset("generation", job["key"], Path(job["out"]))
     prompts = _prompts(job)
     size = out.plan({"prompts_per_shard": job["prompts_per_shard"]})["prompts_per_shard"]
-    tokenizer = load_tokenizer(policy)
+    tokenizer = None if is_running_server(config) else load_tokenizer(policy)
     done = out.shards()
     todo = [i for i in range(-(-prompts.num_rows // size)) if i not in done]
     shards = (Shard(i, prompts.slice(i * size, size)) for i in todo)
@@ -88,10 +88,10 @@ def sample(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Score candidates with a judge, one shard of scores per shard of candidates."""
-    from judging.judges import open_judge
     from pydantic import TypeAdapter
 
     from judging.config import JudgeConfig, RubricConfig
+    from judging.judges import open_judge
     from judging.scoring import Scoring
 
     config = TypeAdapter(JudgeConfig).validate_python(job["judge"])
@@ -106,7 +106,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     if isinstance(config, RubricConfig):
         from generation.chat_client import ChatClient
 
-        client = ChatClient.from_config(config)
+        client = ChatClient.from_config(config, "judge")
     with open_judge(config, client=client) as judge:
         stage = Scoring(judge, config.kind, _prompts(job))
         map_shards(shards, stage, out.write_shard, counter.add)

@@ -137,6 +137,11 @@ class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
         return self
 
 
+def is_running_server(engine: "VllmConfig | TransformersConfig | OpenAIConfig") -> bool:
+    """Tell whether an engine is somebody's running server, whose weights can't be hashed or checked."""
+    return isinstance(engine, OpenAIConfig) and engine.base_url is not None
+
+
 EngineConfig = Annotated[VllmConfig | TransformersConfig | OpenAIConfig, Field(discriminator="name")]
 
 
@@ -154,12 +159,18 @@ class PolicyConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
 class MixConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """Another policy whose answers stand beside the round's own."""
 
-    policy: PolicyConfig
-    """The other model."""
+    policy: PolicyConfig | None = None
+    """The other model; null where the engine's `base_url` and `model` name a running server."""
     engine: EngineConfig
     """How it is run."""
     k: int = Field(ge=1)
     """Candidates per prompt that it adds."""
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "MixConfig":
+        if (self.policy is None) != is_running_server(self.engine):
+            raise ValueError("give `policy` for a model to run here, or an openai engine with `base_url` and `model`")
+        return self
 
 
 class GenerationConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
