@@ -89,8 +89,7 @@ def _fit(
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
         arguments = trainer_arguments(job.config, objective, job.seed, str(job.output))
         dataset = preference_dataset(examples, reference)
-        names = [example.pair_id for example in examples]
-        trainer = PairTrainer(trained, padded, dataset, arguments, objective, names, log_step)
+        trainer = PairTrainer(trained, padded, dataset, arguments, objective, log_step)
         report = _check(job, objective, examples, reference, policy, trainer.evaluate_rows(first.tolist()))
         trainer.train()
     write_policy(trained, tokenizer, job.output)

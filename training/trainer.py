@@ -19,14 +19,14 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from training.config import LoraConfig, TrainingConfig
 from training.examples import Example
+from training.job import Progress
 from training.objective import Objective, PairValues
 from training.order import epoch_order
 from training.policy import peft_warnings_off
 
-LogStep = Callable[[int, int, dict[str, float]], None]
-
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _FEATURES = Features(
+    pair_id=Value("string"),
     prompt_ids=List(Value("int32")), chosen_ids=List(Value("int32")), rejected_ids=List(Value("int32")),
     ref_chosen_logps=Value("float64"), ref_rejected_logps=Value("float64"), row=Value("int64"),
 )  # fmt: skip
@@ -67,6 +67,7 @@ def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, o
 def preference_dataset(examples: list[Example], reference: PairValues) -> Dataset:
     """Put token ids and reference log-probs into the columns that TRL's loss reads."""
     columns = {
+        "pair_id": [example.pair_id for example in examples],
         "prompt_ids": [example.prompt_ids for example in examples],
         "chosen_ids": [example.chosen.token_ids for example in examples],
         "rejected_ids": [example.rejected.token_ids for example in examples],
@@ -99,11 +100,7 @@ def put_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
 
 
 class PairTrainer(DPOTrainer):
-    """Trains on a `preference_dataset`; stops where a loss or a gradient is not a number.
-
-    Attributes:
-        last_logprobs: Log-prob sums of the last computed batch, chosen then rejected, shape `(2 * pairs,)`.
-    """
+    """Trains on a `preference_dataset`; stops where a loss or a gradient is not a number."""
 
     def __init__(
         self,
@@ -112,15 +109,12 @@ class PairTrainer(DPOTrainer):
         dataset: Dataset,
         arguments: DPOConfig,
         objective: Objective,
-        pair_ids: list[str],
-        log_step: LogStep,
+        log_step: Progress,
     ) -> None:
         self._policy = model
         self._objective = objective
-        self._pair_ids = pair_ids
-        self._pairs_in_step = 0
+        self._pair_ids: list[str] = dataset["pair_id"][:]
         self._rows_in_step: list[int] = []
-        self.last_logprobs = torch.empty(0)
         super().__init__(
             model=model,
             args=arguments,
@@ -158,9 +152,9 @@ class PairTrainer(DPOTrainer):
         rows = inputs.pop("rows")
         recorder: Any = _Recorder(model)
         loss = super().compute_loss(recorder, inputs, return_outputs, num_items_in_batch)
-        self.last_logprobs = recorder.log_probs.detach().sum(dim=1)
         if self._objective.rewards is not None:
-            rewards = self._objective.rewards(self.last_logprobs, inputs["completion_mask"].sum(dim=1))
+            logprobs = recorder.log_probs.detach().sum(dim=1)
+            rewards = self._objective.rewards(logprobs, inputs["completion_mask"].sum(dim=1))
             self._replace_rewards(*rewards.chunk(2))
         if not torch.isfinite(loss):
             raise ValueError(
@@ -242,7 +236,7 @@ class _Recorder:
 class _StepLog(TrainerCallback):
     """Hands every step's metrics on, and stops where a gradient is not a number."""
 
-    def __init__(self, log_step: LogStep, names_of_step: Callable[[], list[str]]) -> None:
+    def __init__(self, log_step: Progress, names_of_step: Callable[[], list[str]]) -> None:
         self._log_step = log_step
         self._names_of_step = names_of_step
 

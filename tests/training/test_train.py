@@ -218,6 +218,19 @@ def test_the_first_batch_is_the_one_that_was_checked(job, vary, pairs, start, ot
     assert values(result, "loss")[1] == pytest.approx(result.step0.observed_loss, abs=1e-5)
 
 
+def test_every_epoch_has_its_own_order(job, vary, pairs, tokenizer):
+    result = train(vary(job, {"epochs": 2}), ignore)
+    seen = np.diff([0.0, *values(result, "num_tokens")]).tolist()
+    n_tokens = [
+        2 * len(tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, return_dict=False))
+        + len(row["chosen_token_ids"])
+        + len(row["rejected_token_ids"])
+        for row in pairs.to_pylist()
+    ]
+    orders = [epoch_order(12, job.seed, epoch).reshape(3, 4) for epoch in (0, 1)]
+    assert seen == [sum(n_tokens[row] for row in step) for order in orders for step in order]
+
+
 def test_mixed_precision_starts_at_ln_2_and_keeps_float32_weights(job, vary):
     result = train(vary(job, {"dtype": "bfloat16"}), ignore)
     assert result.step0.observed_loss == pytest.approx(math.log(2), abs=2e-2)
