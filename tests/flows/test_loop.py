@@ -1,0 +1,145 @@
+"""The whole loop with its real parts: vLLM or transformers, TRL, Prefect, Parquet, and the shipped small models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.store import Store
+
+pytestmark = pytest.mark.slow
+
+SMALL = [
+    "--set=rounds=2", "--set=prompts.per_round=24", "--set=evaluation.max_prompts=12", "--set=evaluation.k=2",
+    "--set=training.batch_size=8",
+]  # fmt: skip
+SLOW_ENGINE = ["--set=generation.engine={name: transformers, dtype: float32, max_model_len: 192, batch_size: 8}"]
+
+
+@pytest.fixture(scope="module")
+def run(prefloop, prefect_server, tmp_path_factory):
+    """A finished run of two rounds with vLLM, recorded by a Prefect server."""
+    workspace = tmp_path_factory.mktemp("run")
+    command = ["demo", "--workspace", workspace, "--json", *SMALL]
+    return command, workspace, prefloop(*command, PREFECT_API_URL=prefect_server).json
+
+
+def test_two_rounds_give_figures_for_each_and_a_last_good_policy(run):
+    _, _, summary = run
+    assert [one["round"] for one in summary["rounds"]] == [1, 2]
+    for one in summary["rounds"]:
+        low, high = one["gold_delta_ci95"]
+        assert low <= one["gold_after"] - one["gold_before"] <= high
+        assert one["decision"] in {"pass", "keep"}
+    assert summary["final"]["round"] in {0, 1, 2}
+    assert "<html" in Path(summary["report"]).read_text()
+
+
+def test_a_second_run_builds_nothing(run, prefloop):
+    command, _, first = run
+    second = prefloop(*command).json
+    assert second["built_stages"] == 0
+    assert second["seconds_by"]["stages"] == 0
+    figures = [{k: v for k, v in one.items() if k != "seconds"} for one in first["rounds"]]
+    assert figures == [{k: v for k, v in one.items() if k != "seconds"} for one in second["rounds"]]
+    assert second["final"] == first["final"]
+
+
+def test_explain_finds_everything_cached_and_names_a_changed_field(run, prefloop):
+    _, workspace, _ = run
+    same = prefloop("explain", "demo", "--workspace", workspace, "--json", *SMALL).json
+    assert {line["state"] for line in same} == {"cached"}
+    changed = prefloop(
+        "explain", "demo", "--workspace", workspace, "--json", *SMALL, "--set=training.loss.beta=0.2"
+    ).json
+    policy = next(line for line in changed if line["stage"] == "policies")
+    assert policy["state"] == "missing"
+    assert policy["changes"] == ["config.loss.beta: 0.1 > 0.2"]
+    assert {line["state"] for line in changed if line["stage"] in {"prompts", "generation", "pairing"}} <= {
+        "cached",
+        "missing",
+    }
+
+
+def test_rows_are_conserved_through_every_stage(run):
+    _, workspace, _ = run
+    for manifest in Store(workspace).manifests(["generation", "judging", "filtering", "pairing"]):
+        dropped = sum(manifest.facts["drops"].values())
+        rows_in, rows_out = manifest.facts["rows_in"], manifest.rows.get("part", 0)
+        if manifest.stage == "filtering":
+            assert rows_in == rows_out + dropped
+        if manifest.stage == "judging":
+            assert rows_in == rows_out
+        if manifest.stage == "pairing":
+            ledger = Store(workspace).dataset("pairing", manifest.key).read("drops").column("kind").to_pylist()
+            assert rows_in == 2 * rows_out + ledger.count("candidate")
+
+
+def test_the_policy_that_is_trained_starts_at_the_loss_of_its_reference(run):
+    _, workspace, _ = run
+    steps = [m.facts["step0"] for m in Store(workspace).manifests(["policies"])]
+    assert any(abs(step["observed_loss"] - 0.693147) < 1e-4 for step in steps)
+    assert all(abs(step["observed_loss"] - step["expected_loss"]) < 1e-3 for step in steps)
+
+
+def test_prefect_records_one_task_run_a_stage_and_its_table(run, prefect_server):
+    flow_runs = _post(prefect_server, "flow_runs/filter")
+    names = sorted(flow_run["name"] for flow_run in flow_runs)
+    assert {"round-1", "round-2"} <= set(names)
+    tasks = _post(prefect_server, "task_runs/filter")
+    assert all(task["state"]["type"] == "COMPLETED" for task in tasks)
+    stages = sorted(task["name"] for task in tasks if task["name"].endswith("-1"))
+    assert {"generation-1", "judging-1", "filtering-1", "training-1"} <= set(stages)
+    keys = {artifact["key"] for artifact in _post(prefect_server, "artifacts/filter")}
+    assert {
+        "stage-generation",
+        "stage-judging",
+        "stage-filtering",
+        "stage-training",
+        "stage-evaluation",
+        "round-summary",
+    } <= keys
+
+
+def _post(url: str, path: str) -> list[dict]:
+    request = urllib.request.Request(f"{url}/{path}", json.dumps({}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.loads(reply.read())
+
+
+def test_a_run_killed_while_it_samples_goes_on_from_its_shards(prefloop, prefect_environment, tmp_path):
+    command = ["demo", "--json", *SMALL, *SLOW_ENGINE, "--set=rounds=1", "--set=generation.prompts_per_shard=4"]
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("prefloop")), *map(str, command), "--workspace", str(killed)],
+        env=os.environ | prefect_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    first_shard = _wait_for_shards(killed, 2, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    written = {path: path.stat().st_mtime_ns for path in first_shard}
+    prefloop(*command, "--workspace", killed)
+    assert {path: path.stat().st_mtime_ns for path in first_shard} == written
+    undisturbed = tmp_path / "undisturbed"
+    prefloop(*command, "--workspace", undisturbed)
+    for path in sorted(undisturbed.rglob("part-*.parquet")):
+        twin = killed / path.relative_to(undisturbed)
+        assert pq.read_table(twin).equals(pq.read_table(path)), path
+
+
+def _wait_for_shards(workspace: Path, count: int, process: subprocess.Popen) -> list[Path]:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        shards = list(workspace.glob("stages/generation/*/part-*.parquet"))
+        if len(shards) >= count:
+            return shards
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    raise TimeoutError("no shard was written")
