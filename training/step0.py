@@ -99,7 +99,7 @@ def check_stored(examples: Sequence[Example], found: PairValues, policy: str, co
             difference, tokens = abs(value - answer.stored_logprob), len(answer.token_ids)
             if not difference <= _STORED_FLOOR[compute] + _STORED_SLOPE[compute] * tokens:
                 raise ValueError(_stored_message(example.pair_id, side, answer.stored_logprob, float(value), tokens))
-            answers, largest = answers + 1, max(largest or 0.0, difference / tokens)
+            answers, largest = answers + 1, max(largest or 0.0, float(difference) / tokens)
     return StoredDifference(answers, largest)
 
 
