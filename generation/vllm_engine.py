@@ -63,9 +63,11 @@ class VllmEngine:
         if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0":
             raise RuntimeError("start this process with the variables of engines.engine_environment(config)")
         start = time.monotonic()
+        import torch
         from vllm import LLM
         from vllm.lora.request import LoRARequest
 
+        self._set_num_threads = torch.set_num_threads
         self._llm = LLM(**_arguments(self._config, self._policy))
         self._tokenizer: Any = self._llm.get_tokenizer()
         if self._policy.adapter is not None:
@@ -78,8 +80,11 @@ class VllmEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of the model; only the end of the process gives all memory back."""
+        import torch
+
         self.llm.llm_engine.engine_core.shutdown()
         self._llm = None
+        torch.set_num_threads = self._set_num_threads  # on a CPU vLLM leaves one behind that does nothing
         gc.collect()
 
     def sample(self, tagged: Iterable[tuple[Tag, Request]]) -> Iterator[tuple[Tag, Answer]]:

@@ -90,3 +90,10 @@ def test_temperature_0_gives_one_greedy_answer(tiny_policy, requests):
     one = sample(tiny_policy, requests[:4], k=1, sampling=sampling)
     other = sample(tiny_policy, requests[:4], k=1, sampling=sampling, config=TransformersConfig(dtype="float32"))
     assert token_ids(one) == token_ids(other)
+
+
+def test_a_closed_engine_leaves_torch_as_it_was(tiny_policy, requests):
+    before = torch.set_num_threads
+    sample(tiny_policy, requests[:1])
+    assert torch.set_num_threads is before
+    assert not torch.distributed.is_initialized()
