@@ -1,11 +1,12 @@
 """Loading a policy: a model folder or Hub model, with or without a LoRA adapter on top."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol  # Any: models and keyword arguments of untyped libraries
+
+from training.adapter import load_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -109,19 +110,8 @@ def load_policy(
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
     if adapter is not None:
-        from peft import PeftModel
-
-        with peft_warnings_off():
-            loaded = PeftModel.from_pretrained(loaded, adapter, is_trainable=True)
+        loaded = load_adapter(loaded, adapter)
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-@contextmanager
-def peft_warnings_off() -> Iterator[None]:
-    """Leave out the one warning that peft 0.21 causes by asking a model for a name that transformers 5.23 replaced."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        yield
 
 
 @contextmanager

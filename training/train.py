@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 import numpy as np
 import pyarrow as pa
 
+from training.adapter import put_adapter
 from training.examples import Example, Examples, Rendering, build_examples
 from training.job import Progress, TrainingJob, TrainingResult
 from training.logprobs import sequence_logprobs
@@ -75,7 +76,7 @@ def _fit(
     job: TrainingJob, tokenizer: "PreTrainedTokenizerBase", examples: list[Example], log_step: Progress
 ) -> Step0Report:
     """Compute the reference, train after the check of the first batch, write the policy."""
-    from training.trainer import PairTrainer, preference_dataset, put_adapter, trainer_arguments
+    from training.trainer import PairTrainer, preference_dataset, trainer_arguments
 
     objective = objective_of(job.config.loss)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none

@@ -11,18 +11,16 @@ from typing import Any  # TRL and transformers are untyped
 import numpy as np
 import torch
 from datasets import Dataset, Features, List, Value
-from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
-from training.config import LoraConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.examples import Example
 from training.job import Progress
 from training.objective import Objective, PairValues
 from training.order import epoch_order
-from training.policy import peft_warnings_off
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _FEATURES = Features(
@@ -76,27 +74,6 @@ def preference_dataset(examples: list[Example], reference: PairValues) -> Datase
         "row": np.arange(len(examples)),
     }
     return Dataset.from_dict(columns, features=_FEATURES)
-
-
-def put_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
-    """Put a fresh LoRA adapter on all linear layers but the head (at first it changes nothing), or keep the one there.
-
-    Raises:
-        ValueError: The adapter there has another rank, alpha or dropout than the recipe.
-    """
-    if not isinstance(model, PeftModel):
-        torch.manual_seed(seed)
-        fresh = PeftLoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )  # fmt: skip
-        with peft_warnings_off():
-            return get_peft_model(model, fresh)
-    there: Any = model.peft_config["default"]
-    found = LoraConfig(rank=there.r, alpha=there.lora_alpha, dropout=there.lora_dropout)
-    if found != lora:
-        raise ValueError(f"the start policy's adapter has {found}, but training.lora says {lora}: give the same")
-    return model
 
 
 class PairTrainer(DPOTrainer):
