@@ -194,8 +194,9 @@ class GenerationConfig(BaseModel, extra="forbid", frozen=True, use_attribute_doc
             raise ValueError(
                 f"k is {total}: a preference pair needs at least 2 candidates per prompt; set k to 2 or more"
             )
-        if self.sampling.temperature == 0 and self.k > 1:
+        most = max([self.k, *(other.k for other in self.mix)])
+        if self.sampling.temperature == 0 and most > 1:
             raise ValueError(
-                f"temperature 0 draws the same answer k = {self.k} times: raise sampling.temperature above 0"
+                f"temperature 0 draws the same answer k = {most} times: raise sampling.temperature above 0"
             )
         return self
