@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation import identity
@@ -19,6 +19,7 @@ def test_prompt_id_reads_roles_and_contents_only():
     assert identity.prompt_id(plain) == "f5201b9f2ff659500c59fe90"  # stored rows are joined by it
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(MESSAGES, MESSAGES)
 def test_prompt_ids_are_equal_for_equal_conversations_only(one, other):
     assert (identity.prompt_id(one) == identity.prompt_id(other)) == (one == other)
@@ -40,6 +41,7 @@ def test_parts_of_an_id_do_not_run_into_each_other():
     assert identity.imported_candidate_id("p", "ab", "c") != identity.imported_candidate_id("p", "a", "bc")
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(0, 2**40), st.integers(0, 99), st.lists(IDS, min_size=2, max_size=50), st.integers(1, 300))
 def test_base_seeds_are_equal_or_at_least_k_apart(run_seed, round, ids, k):
     bases = sorted({identity.base_seed(run_seed, round, prompt_id, k) for prompt_id in ids})
@@ -47,6 +49,7 @@ def test_base_seeds_are_equal_or_at_least_k_apart(run_seed, round, ids, k):
     assert all(after - before >= k for before, after in pairwise(bases))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(IDS, st.integers(1, 64))
 def test_raising_k_up_to_64_changes_no_seed(prompt_id, k):
     assert identity.base_seed(1, 2, prompt_id, k) == identity.base_seed(1, 2, prompt_id, 64)
@@ -61,6 +64,7 @@ def test_hash_of_token_ids_depends_on_their_order():
     assert identity.hash_token_ids([1, 2]) != identity.hash_token_ids([2, 1])
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(IDS, st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 0.19))
 def test_raising_a_share_moves_train_prompts_only(prompt_id, eval_share, vault_share, more):
     before = identity.split_of(prompt_id, SplitConfig(eval_share=eval_share, vault_share=vault_share))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation.config import PromptsConfig, SplitConfig
@@ -119,6 +119,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.fixed_dictionaries({"prompt": VALUES, "split": st.sampled_from([None, "eval", "train"])})))
 def test_every_row_is_a_prompt_or_a_drop(tmp_path_factory, rows):
     path = write_jsonl(tmp_path_factory.mktemp("rows") / "a.jsonl", [{"prompt": "always"}, *rows])
@@ -127,6 +128,7 @@ def test_every_row_is_a_prompt_or_a_drop(tmp_path_factory, rows):
     assert len(ids) == len(set(ids)) == len(rows) + 1
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.sets(st.text(alphabet="abc", min_size=1), min_size=1), st.sets(st.text(alphabet="abc", min_size=1)))
 def test_added_prompts_move_no_old_one_between_splits(tmp_path_factory, old, new):
     folder = tmp_path_factory.mktemp("rows")
