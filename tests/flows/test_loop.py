@@ -119,7 +119,8 @@ def test_a_run_killed_while_it_samples_goes_on_from_its_shards(prefloop, prefect
     killed = tmp_path / "killed"
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name("prefloop")), *map(str, command), "--workspace", str(killed)],
-        env=os.environ | prefect_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | prefect_environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     first_shard = _wait_for_shards(killed, 2, process)
     os.killpg(process.pid, signal.SIGKILL)
