@@ -66,6 +66,7 @@ class Line(Generic[Tag]):
         self._heard = False  # whether the server has ever answered
         self._silent_rows = 0  # rows given up since the server's latest answer of any kind
         self._quiet_until = 0.0  # loop time before which the server wants no request
+        self._renames_limit = False  # OpenAI's reasoning models refuse max_tokens, older servers its new name
         self._told: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._drive, name="chat client", daemon=True)
@@ -117,7 +118,11 @@ class Line(Generic[Tag]):
         tries = 0
         while True:
             await asyncio.sleep(max(self._quiet_until - self._loop.time(), 0))
-            outcome = await self._try(api, body)
+            renamed = self._renames_limit
+            outcome = await self._try(api, _rename_limit(body) if renamed else body)
+            if not renamed and isinstance(outcome, Trouble) and "max_completion_tokens" in outcome.detail:
+                self._renames_limit = True
+                continue
             tries += 1
             if isinstance(outcome, Reply):
                 return outcome
@@ -188,6 +193,10 @@ def _connect(client: "ChatClient") -> openai.AsyncOpenAI:
 
 def _key(client: "ChatClient") -> str:
     return os.environ[client.api_key_env] if client.api_key_env else "none"  # without one the SDK takes OPENAI_API_KEY
+
+
+def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
+    return {"max_completion_tokens" if name == "max_tokens" else name: value for name, value in body.items()}
 
 
 def _read_object(content: bytes) -> Reply:

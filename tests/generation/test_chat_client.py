@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
 
 from generation.chat_client import ChatClient
 from generation.chat_errors import read_retry_after
@@ -222,6 +223,21 @@ def test_refused_request_becomes_the_rows_reason_and_is_not_repeated(server, fau
     replies = [reply.reason for _, reply in client_of(server, concurrency=1).chat(bodies(3))]
     assert replies == [reason, None, None]
     assert len(server.bodies) == 3
+
+
+def test_limit_is_renamed_for_a_model_that_refuses_max_tokens(server):
+    async def refuse_old_name(request):
+        body = await request.json()
+        if "max_tokens" in body:
+            return await status(400, "Unsupported parameter: use 'max_completion_tokens' instead.")(request)
+        return web.json_response(echo(body))
+
+    server.script = [refuse_old_name] * 20
+    requests = [(i, body | {"max_tokens": 9}) for i, body in bodies(8)]
+    replies = [reply.reason for _, reply in client_of(server, concurrency=2, max_retries=0).chat(requests)]
+    assert replies == [None] * 8
+    assert len(server.bodies) <= 8 + 2
+    assert server.bodies[-1]["max_completion_tokens"] == 9
 
 
 @pytest.mark.parametrize(

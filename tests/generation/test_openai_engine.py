@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from generation.chat_client import ChatClient
 from generation.config import OpenAIConfig, SamplingConfig
@@ -52,8 +53,6 @@ def refuse(*names: str):
         body = await request.json()
         if any(name in body for name in names):
             return await status(400, "Unrecognized request argument")(request)
-        from aiohttp import web
-
         return web.json_response(numbered(body))
 
     return step
