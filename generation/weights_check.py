@@ -15,8 +15,8 @@ from generation.engine import PolicyFiles
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
-# Nats a token, mean over the probe. vLLM and transformers with the same tiny weights on a CPU differ by 2e-6 in float32,
-# 0.003 in float16, 0.006 in bfloat16, and deeper models by more. Other weights nearer than this pass unnoticed.
+# Nats a token, mean over the probe. vLLM and transformers with the same tiny weights on a CPU differ by 2e-6 (float32),
+# 0.003 (float16), 0.006 (bfloat16), and deeper models by more. Other weights nearer than this pass unnoticed.
 TOLERANCE: dict[Dtype, float] = {"float32": 0.005, "float16": 0.02, "bfloat16": 0.08}
 
 _PROBE_TEXT = (
