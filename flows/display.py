@@ -1,6 +1,7 @@
 """Progress on the terminal: a bar for the stage at work, with rows per second and the time left.
 
-The command line opens a display; without one (under a Prefect worker) progress goes to the log.
+The command line opens a display: bars on a terminal, lines into a file or a pipe. Without one (under a Prefect worker)
+progress goes to the log.
 """
 
 import logging
@@ -24,7 +25,8 @@ from rich.progress import (
 from rich.text import Text
 
 _log = logging.getLogger(__name__)
-_current: ContextVar[Progress | None] = ContextVar("prefloop_display", default=None)
+_bars: ContextVar[Progress | None] = ContextVar("prefloop_bars", default=None)
+_say: ContextVar[Callable[[str], None] | None] = ContextVar("prefloop_say", default=None)
 
 
 class _SpeedColumn(ProgressColumn):
@@ -36,8 +38,15 @@ class _SpeedColumn(ProgressColumn):
 
 
 @contextmanager
-def terminal_display(console: Console) -> Iterator[Progress]:
-    """Show bars on a console until the block ends."""
+def terminal_display(console: Console) -> Iterator[None]:
+    """Show bars on a terminal until the block ends, or lines where the console is a file or a pipe."""
+    if not console.is_terminal:
+        token = _say.set(lambda line: console.print(line, highlight=False, soft_wrap=True))
+        try:
+            yield
+        finally:
+            _say.reset(token)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -48,20 +57,20 @@ def terminal_display(console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
-        token = _current.set(progress)
+    with Progress(*columns, console=console) as progress:
+        token = _bars.set(progress)
         try:
-            yield progress
+            yield
         finally:
-            _current.reset(token)
+            _bars.reset(token)
 
 
 @contextmanager
 def stage_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Give a function that takes a stage's progress events: `done`, `total`, and a `note` to show."""
-    progress = _current.get()
+    progress = _bars.get()
     if progress is None:
-        yield _log_progress(title)
+        yield _tell_tenths(title, _say.get() or _log.info)
         return
     task = progress.add_task(title, total=None, note="starting")
     try:
@@ -73,16 +82,16 @@ def stage_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         progress.update(task, note="")
 
 
-def _log_progress(title: str) -> Callable[[dict[str, Any]], None]:
-    """Log about every tenth of a stage."""
-    shown = -1
+def _tell_tenths(title: str, say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
+    """Say how far a stage is, at its start and every tenth."""
+    told = -1
 
     def on_event(event: dict[str, Any]) -> None:
-        nonlocal shown
+        nonlocal told
         done, total = event.get("done", 0), event.get("total")
-        tenth = 10 * done // total if total else shown
-        if tenth > shown:
-            shown = tenth
-            _log.info("%s: %d of %d %s", title, done, total, event.get("note", ""))
+        tenth = 10 * done // total if total else told
+        if tenth > told:
+            told = tenth
+            say(f"{title}: {done} of {total} {event.get('note', '')}".rstrip())
 
     return on_event
