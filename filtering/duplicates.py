@@ -16,7 +16,9 @@ def find_duplicates(pairs: pa.Table, _: DuplicatesConfig) -> list[Measured]:
     best_first = pc.sort_indices(pairs, [("margin", "descending"), ("pair_id", "ascending")]).to_numpy()
     groups = np.zeros(len(pairs), dtype=np.int64)
     for name in ("prompt_id", "chosen", "rejected"):
-        codes = pairs[name].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        # An Arrow string array ends at 2 GiB, all texts together may pass that.
+        texts = pairs[name].cast(pa.large_string()).combine_chunks()
+        codes = texts.dictionary_encode().indices.to_numpy().astype(np.int64)
         groups = np.unique(groups * len(pairs) + codes, return_inverse=True)[1]
     first = np.unique(groups[best_first], return_index=True)[1]
     keep = np.zeros(len(pairs), dtype=bool)

@@ -38,7 +38,9 @@ def build_drops(prompts: pa.Table, candidates: pa.Table, joined: Joined, used: B
     )
     sizes = np.diff(starts, append=used.size)
     of_candidate = np.where(unscored, "unscored", np.repeat(np.where(paired, "not_best_or_worst", reason), sizes))
-    dropped = candidates.select(["candidate_id", "text"]).take(joined.row[~used])
+    # Cut before the rows are taken: `take` joins its input, and an Arrow string array ends at 2 GiB.
+    contexts = candidates.select(["candidate_id"]).append_column("context", _cut(candidates["text"]))
+    dropped = contexts.take(joined.row[~used])
     return pa.concat_tables([of_prompts, _drop_candidates(dropped, of_candidate[~used], joined.score[~used])])
 
 
@@ -46,12 +48,12 @@ def _drop_prompts(prompts: pa.Table, reason: np.ndarray, value: Floats, threshol
     messages = prompts["messages"].combine_chunks()
     # Each list's last message is the question that has no pair.
     questions = messages.values.field("content").take(pc.subtract(messages.offsets[1:], 1))
-    return _ledger("prompt", prompts["prompt_id"], reason, value, threshold, questions)
+    return _ledger("prompt", prompts["prompt_id"], reason, value, threshold, _cut(questions))
 
 
 def _drop_candidates(candidates: pa.Table, reason: np.ndarray, score: Floats) -> pa.Table:
     thresholds = pa.nulls(len(candidates), pa.float64())
-    return _ledger("candidate", candidates["candidate_id"], reason, score, thresholds, candidates["text"])
+    return _ledger("candidate", candidates["candidate_id"], reason, score, thresholds, candidates["context"])
 
 
 def _ledger(
@@ -60,9 +62,8 @@ def _ledger(
     reason: np.ndarray,
     value: Floats,
     threshold: Floats | pa.Array,
-    texts: pa.ChunkedArray | pa.Array,
+    context: pa.ChunkedArray | pa.Array,
 ) -> pa.Table:
-    context = pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, CONTEXT_CHARS), "\n", " ")
     columns = {
         "kind": pa.repeat(kind, len(ids)),
         "id": ids,
@@ -74,3 +75,7 @@ def _ledger(
         "context": context,
     }
     return pa.table([columns[name] for name in DROPS.names], schema=DROPS)
+
+
+def _cut(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    return pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, CONTEXT_CHARS), "\n", " ")

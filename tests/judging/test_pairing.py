@@ -162,6 +162,15 @@ def test_last_prompts_are_paired_too():
     assert pair(prompts(*names), table, scores(**by_id)).pairs["prompt_id"].to_pylist() == names
 
 
+def test_texts_taken_in_blocks_stay_with_their_pairs(monkeypatch):
+    # All at once, more than 2 GiB of texts would overflow an Arrow string array.
+    monkeypatch.setattr("judging.pairing._BLOCK", 2)
+    table = [candidate(f"c{row}", f"p{row // 2}", f"text {row}", row % 2) for row in range(10)]
+    tables = pair(prompts(*(f"p{row}" for row in range(5))), table, scores(**{f"c{row}": row for row in range(10)}))
+    assert tables.pairs["chosen"].to_pylist() == [f"text {row}" for row in (1, 3, 5, 7, 9)]
+    assert tables.pairs["rejected"].to_pylist() == [f"text {row}" for row in (0, 2, 4, 6, 8)]
+
+
 def test_prompt_without_candidates_is_not_pairings_concern():
     tables = pair(prompts("p", "empty"), [candidate("a"), candidate("b", index=1)], scores(a=1, b=0))
     assert (len(tables.pairs), len(tables.drops)) == (1, 0)
