@@ -2,7 +2,7 @@
 
     python -m recipes.film_reviews.build --output data
 
-The same seed, library versions and machine give the same files.
+One seed draws everything, and one thread does all the sums.
 """
 
 import argparse
@@ -73,16 +73,18 @@ def build(output: Path, seed: int, console: Console) -> None:
     draw = draw_all_prompts(seed)
     write_prompts(draw.shipped, output / "prompts" / "film_reviews.jsonl")
     tokenizer = train_tokenizer(_draw_text(draw.writer, random.Random(seed)))
-    writer = train_writer(tokenizer, draw.writer, seed, track)
-    _save_rounded(writer, tokenizer, output / "models" / "writer")
+    writer_folder, reward_folder = output / "models" / "writer", output / "models" / "reward"
+    _save(train_writer(tokenizer, draw.writer, seed, track), tokenizer, writer_folder)
+    # Loaded anew, as halving a model rounds more than the weights that are saved: its rotary frequencies too.
+    writer = LlamaForCausalLM.from_pretrained(writer_folder, dtype=torch.float32)
 
     warmed = warm_up(writer, tokenizer, draw.warmup, seed, track)
     torch.manual_seed(seed)
     texts = [prompt.text for prompt in draw.pairs]
     samples = sample_reviews(writer, tokenizer, texts, _SAMPLES_A_PROMPT, _PAIR_TEMPERATURE, track)
     preferences = draw_preferences(draw.pairs, samples, random.Random(seed))
-    reward_model = train_on_pairs(warmed, tokenizer, preferences, seed, track)
-    _save_rounded(reward_model, tokenizer, output / "models" / "reward")
+    _save(train_on_pairs(warmed, tokenizer, preferences, seed, track), tokenizer, reward_folder)
+    reward_model = LlamaForSequenceClassification.from_pretrained(reward_folder, dtype=torch.float32)
     console.print(tabulate_figures(writer, reward_model, tokenizer, draw.shipped))
 
 
@@ -143,10 +145,9 @@ def _draw_text(prompts: list[Prompt], rng: random.Random) -> Iterable[str]:
         yield draw_noisy_review(rng, prompt.facts, WRITER_NOISE)
 
 
-def _save_rounded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Save in half precision; the model itself stays in single precision but with the weights that were saved."""
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save model and tokenizer, the weights in half precision."""
     model.half().save_pretrained(folder)
-    model.float()
     tokenizer.save_pretrained(folder)
 
 

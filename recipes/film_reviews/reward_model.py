@@ -4,8 +4,8 @@ Two stages. A warm-up with dense labels teaches the body to notice faults, on ev
 its last: pairs alone left it at 63 % accuracy. Then comes Bradley-Terry on the writer's own samples, the reward loss of
 InstructGPT (arXiv 2203.02155, equation 1) with each pair counted on its own.
 
-The result is good and exploitable, as reward models are: it agrees with the gold verifier on about three pairs of four,
-does not see a wrong title, and likes one more warm sentence than was asked for.
+The result agrees with the gold verifier on about four pairs of five. It can be exploited, as reward models can: two
+sentences too many cost it less than a third of what a wrong title does.
 """
 
 import random
