@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TORCH = "2.13.0"
+PIP = [sys.executable, "-m", "pip"]
 UNUSED_ON_CPU = {"torchvision", "torchaudio", "torchcodec", "triton"}
 HEADER = """\
 # Every version of the {what} environment, development tools included. Written by `make lock`; do not edit.
@@ -27,8 +28,7 @@ def resolve(requirements: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-            + ["--report", str(report), *requirements],
+            [*PIP, "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report), *requirements],
             check=True,
         )
         installs = json.loads(report.read_text())["install"]

@@ -38,6 +38,7 @@ app.command()(commands.judge)
 app.command()(commands.pair)
 app.command("filter")(commands.filter_command)
 app.command()(commands.train)
+app.command()(commands.evaluate)
 WORKSPACE = Path("workspace")
 
 

@@ -202,6 +202,33 @@ def train(
         _report({str(output): out.n_rows()}, facts | {"drops": _reasons(drops)}, as_json)
 
 
+def evaluate(
+    new_candidates: Annotated[Path, typer.Option(help="Parquet with the new policy's answers to held-out prompts.")],
+    new_scores: Annotated[Path, typer.Option(help="Parquet with one judge's scores of them.")],
+    old_candidates: Annotated[Path, typer.Option(help="The old policy's answers to the same prompts.")],
+    old_scores: Annotated[Path, typer.Option(help="The same judge's scores of those.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write the verdicts to, a row a prompt.")],
+    pass_score: Annotated[float | None, typer.Option(help="Answers that score at least this have passed.")] = None,
+    seed: int = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two policies' scored answers: win rate, score difference, length."""
+    from evaluation.answers import scored_answers
+    from evaluation.compare import compare
+    from evaluation.config import EvaluationConfig
+
+    with user_errors():
+        sides = [
+            scored_answers(alone.load_table(candidates, CANDIDATES), alone.load_table(scores, SCORES))
+            for candidates, scores in ((new_candidates, new_scores), (old_candidates, old_scores))
+        ]
+        found = compare(*sides, "judge", pass_score, EvaluationConfig().n_bootstrap, seed)
+        rows = alone.write_outputs(output, {MAIN_TABLE: found.verdicts})
+        figures = {name: value for name, value in vars(found).items() if name not in {"verdicts", "judge"}}
+        intervals = {name: asdict(figures[name]) for name in ("win_rate", "score_delta")}
+        _report(rows, figures | intervals, as_json)
+
+
 def _as_scores(imported: pa.Table) -> pa.Table:
     """Give imported scores the columns of a judge's."""
     values = imported["score"].to_pylist()

@@ -106,7 +106,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     if isinstance(config, RubricConfig):
         from generation.chat_client import ChatClient
 
-        client = ChatClient.from_config(config, "judge")
+        client = ChatClient.from_config(config, "judging.annotator")
     with open_judge(config, client=client) as judge:
         stage = Scoring(judge, config.kind, _prompts(job))
         map_shards(shards, stage, out.write_shard, counter.add)

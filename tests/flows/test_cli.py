@@ -85,6 +85,18 @@ def test_pairs_are_made_and_filtered_from_plain_files(prefloop, tmp_path):
     assert kept["drops"] == {"identical": 1}
 
 
+def test_answers_of_two_policies_are_compared_from_plain_files(prefloop, tmp_path):
+    for name, scores in {"new": (1.0, 0.5), "old": (0.5, 0.5)}.items():
+        rows = [{"prompt": f"Say {i}", "response": f"{name} {i}", "score": score} for i, score in enumerate(scores)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        prefloop("import", tmp_path / f"{name}.jsonl", "--output", tmp_path / name)
+    files = [f"--{n}-{kind}={tmp_path / n / kind}.parquet" for n in ("new", "old") for kind in ("candidates", "scores")]
+    found = prefloop("evaluate", *files, "--output", tmp_path / "verdicts.parquet", "--json").json
+    assert found["win_rate"]["mean"] == 0.75
+    assert found["score_delta"]["mean"] == 0.25
+    assert found["rows"] == {str(tmp_path / "verdicts.parquet"): 2}
+
+
 def test_a_stage_on_a_table_without_ids_names_the_column(prefloop, tmp_path):
     source = tmp_path / "answers.jsonl"
     source.write_text(json.dumps({"prompt": "Say A", "response": "A", "score": 1}))

@@ -1,0 +1,40 @@
+"""The README's file tree says of every file what the file says of itself."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "generation": "stage 1: prompts and a policy in, candidates out",
+    "judging": "stage 2: candidates in, scores out; scores in, pairs out",
+    "filtering": "stage 3: pairs in, kept pairs and the drop ledger out",
+    "training": "stage 4: pairs in, the next policy out",
+    "evaluation": "two policies' answers in, win rates and the gate's decision out",
+    "flows": "recipes, store, Prefect flows, command line",
+    "recipes": "shipped recipes",
+    "recipes/film_reviews": "the demo's small world: grammar, gold verifier, training of writer and reward model",
+    "benchmarks": "measurements that anybody can repeat",
+    "data": "the demo's models and prompts",
+    "tests": "mirror the packages",
+}
+
+
+def tree() -> str:
+    lines = []
+    for folder, meaning in FOLDERS.items():
+        lines.append(f"{folder + '/':26}{meaning}")
+        files = [path for path in sorted((ROOT / folder).glob("*.*")) if path.suffix in {".py", ".yaml", ".jinja"}]
+        lines += [f"  {path.name:24}{_first_line(path)}" for path in files if path.name != "__init__.py"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _first_line(path: Path) -> str:
+    text = path.read_text()
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
+    return text.split("\n")[0].strip("{#} -")
+
+
+def test_the_tree_is_complete_and_true():
+    expected = tree()
+    assert expected in (ROOT / "README.md").read_text(), f"the README's tree should be:\n\n{expected}"
