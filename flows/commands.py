@@ -218,11 +218,11 @@ def evaluate(
     from evaluation.config import EvaluationConfig
 
     with user_errors():
-        sides = [
+        new, old = (
             scored_answers(alone.load_table(candidates, CANDIDATES), alone.load_table(scores, SCORES))
             for candidates, scores in ((new_candidates, new_scores), (old_candidates, old_scores))
-        ]
-        found = compare(*sides, "judge", pass_score, EvaluationConfig().n_bootstrap, seed)
+        )
+        found = compare(new, old, "judge", pass_score, EvaluationConfig().n_bootstrap, seed)
         rows = alone.write_outputs(output, {MAIN_TABLE: found.verdicts})
         figures = {name: value for name, value in vars(found).items() if name not in {"verdicts", "judge"}}
         intervals = {name: asdict(figures[name]) for name in ("win_rate", "score_delta")}
