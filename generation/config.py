@@ -36,6 +36,8 @@ class PromptsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     """A data set on the Hugging Face Hub, instead of `path`."""
     dataset_config: str | None = None
     """The Hub data set's configuration name, where it has several."""
+    dataset_revision: str | None = None
+    """The Hub data set's commit or tag; null reads its newest."""
     dataset_split: str = "train"
     """The Hub data set's split to read."""
     prompt_column: str = "prompt"

@@ -40,7 +40,24 @@ def read_sources(config: PromptsConfig) -> list[Source]:
     """
     if config.path is not None:
         return _read_path(config.path, config.limit)
-    return _read_hub(str(config.dataset), config.dataset_config, config.dataset_split, config.limit)
+    return [_read_hub(config)]
+
+
+def source_files(path: Path) -> list[Path]:
+    """List the files that are read for a path: itself, or those of the folder in the order of their names.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: The folder holds no file of a kind that can be read.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path.absolute()} does not exist: give a file, or a folder of files")
+    files = sorted(file for file in path.rglob("*") if file.suffix in _READERS and not file.name.startswith("."))
+    if not files:
+        raise ValueError(f"{path} holds no file that ends in {', '.join(_READERS)}")
+    return files
 
 
 def missing_column(source: Source, column: str, field: str) -> ValueError:
@@ -54,34 +71,25 @@ def _read_path(path: Path, limit: int | None) -> list[Source]:
     """Read a file, or every file of a folder in the order of their names."""
     sources: list[Source] = []
     left = limit
-    for file, name in _files(path):
+    for file in source_files(path):
+        name = file.name if file == path else str(file.relative_to(path))
         sources.append(_source(name, islice(_reader(file)(file), left)))
         if left is not None:
             left -= len(sources[-1].rows)
     return sources
 
 
-def _read_hub(name: str, config: str | None, split: str, limit: int | None) -> list[Source]:
+def _read_hub(config: PromptsConfig) -> Source:
     from datasets import load_dataset
 
-    rows = cast(Iterable[Row], load_dataset(name, config, split=split))
-    return [_source(name, islice(rows, limit))]
+    name = str(config.dataset)
+    rows = load_dataset(name, config.dataset_config, split=config.dataset_split, revision=config.dataset_revision)
+    return _source(name, islice(cast(Iterable[Row], rows), config.limit))
 
 
 def _source(name: str, rows: Iterator[Row]) -> Source:
     kept = list(rows)
     return Source(name, list(dict.fromkeys(column for row in kept for column in row)), kept)
-
-
-def _files(path: Path) -> list[tuple[Path, str]]:
-    if path.is_file():
-        return [(path, path.name)]
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path.absolute()} does not exist: give a file, or a folder of files")
-    files = sorted(file for file in path.rglob("*") if file.suffix in _READERS and not file.name.startswith("."))
-    if not files:
-        raise ValueError(f"{path} holds no file that ends in {', '.join(_READERS)}")
-    return [(file, str(file.relative_to(path))) for file in files]
 
 
 def _reader(file: Path) -> Callable[[Path], Iterator[Row]]:

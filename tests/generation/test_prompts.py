@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from generation.config import PromptsConfig, SplitConfig
 from generation.prompts import assign_rounds, read_prompts, take_round, take_split
 from generation.schema import DROPS, PROMPTS
+from generation.sources import source_files
 
 
 def write_jsonl(path: Path, rows: list) -> Path:
@@ -75,6 +76,16 @@ def test_a_folder_is_read_file_by_file_up_to_the_limit(tmp_path):
     (tmp_path / "README.md").write_text("prompts")
     assert contents(read(tmp_path, limit=3).prompts) == ["one", "two", "three"]
     assert read(tmp_path, limit=2).prompts["source"].to_pylist() == ["a.jsonl", "a.jsonl"]
+
+
+def test_source_files_are_those_that_are_read_in_their_order(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.jsonl", "sub/c.csv", "a.parquet", ".hidden.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    assert source_files(tmp_path) == [tmp_path / name for name in ("a.parquet", "b.jsonl", "sub/c.csv")]
+    assert source_files(tmp_path / "b.jsonl") == [tmp_path / "b.jsonl"]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        source_files(tmp_path / "nowhere")
 
 
 def test_a_data_set_of_the_datasets_library_is_read(tmp_path, monkeypatch):
