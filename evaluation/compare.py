@@ -2,7 +2,8 @@
 
 Every (new, old) pair of answers to a prompt is a duel: the higher score wins, equal scores are half a win each. A
 prompt's `p_win` is the mean over its duels, the win rate the mean over prompts, and intervals resample prompts.
-Unscored answers fight no duel; they are counted and never become a zero.
+Unscored answers fight no duel; they are counted and never become a zero. Prompts that one policy alone has answered
+(an engine may give one up) are left out and counted.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Comparison:
     """Prompts with a scored answer on both sides, the ones that count."""
     n_unscored: int
     """Prompts left out, for one side has no scored answer."""
+    n_one_sided: int
+    """Prompts left out of everything, for one policy has no answer to them at all."""
     n_unscored_answers: int
     """Answers without a score, both policies together."""
     verdicts: pa.Table
@@ -62,10 +65,11 @@ def compare(
         seed: Seed of the resamples.
 
     Raises:
-        ValueError: When a prompt was answered by one policy only, or when no prompt is scored on both sides.
+        ValueError: When no prompt was answered by both policies, or none is scored on both sides.
     """
+    both, n_one_sided = _shared_prompts(new, old)
+    new, old = _take_prompts(new, both), _take_prompts(old, both)
     new_side, old_side = _by_prompt(new, pass_score), _by_prompt(old, pass_score)
-    _check_same_prompts(new_side.prompts, old_side.prompts)
     p_win = _win_shares(new_side, old_side)
     compared = ~np.isnan(p_win)
     lengths = _lengths(new, old)
@@ -84,9 +88,27 @@ def compare(
         length_unit=lengths.unit,
         n_prompts=int(compared.sum()),
         n_unscored=int((~compared).sum()),
+        n_one_sided=n_one_sided,
         n_unscored_answers=int(np.isnan(new.score).sum() + np.isnan(old.score).sum()),
         verdicts=_verdicts(new_side, old_side, p_win, judge_name),
     )
+
+
+def _shared_prompts(new: ScoredAnswers, old: ScoredAnswers) -> tuple[np.ndarray, int]:
+    """Give the prompts that both have answered, and how many only one has."""
+    both = np.intersect1d(new.prompt_id, old.prompt_id)
+    n_one_sided = np.setxor1d(new.prompt_id, old.prompt_id).size
+    if not both.size:
+        raise ValueError(
+            f"no prompt was answered by both policies, {n_one_sided} by one of them; both must answer the same "
+            "held-out prompts"
+        )
+    return both, n_one_sided
+
+
+def _take_prompts(answers: ScoredAnswers, prompts: np.ndarray) -> ScoredAnswers:
+    taken = np.isin(answers.prompt_id, prompts)
+    return ScoredAnswers(**{name: column[taken] for name, column in vars(answers).items()})
 
 
 @dataclass(frozen=True)
@@ -118,16 +140,6 @@ def _by_prompt(answers: ScoredAnswers, pass_score: float | None) -> _Side:
             score=np.bincount(group, weights=np.where(scored, answers.score, 0), minlength=prompts.size) / n_scored,
             passed=np.bincount(group, weights=np.where(scored, passed, 0), minlength=prompts.size) / n_scored,
             tokens=np.bincount(group, weights=answers.n_tokens) / np.bincount(group),
-        )
-
-
-def _check_same_prompts(new: np.ndarray, old: np.ndarray) -> None:
-    alone = np.setxor1d(new, old)
-    if alone.size:
-        side = "new" if alone[0] in new else "old"
-        raise ValueError(
-            f"{alone.size} prompts were answered by one policy only, such as {alone[0]} by the {side} one; "
-            "both must answer the same held-out prompts"
         )
 
 

@@ -37,13 +37,14 @@ class _Check:
     sentence: str
 
 
-def decide(judge: Comparison, annotator: Comparison, config: GateConfig) -> Decision:
+def decide(judge: Comparison, annotator: Comparison, config: GateConfig, *, same_judge: bool = False) -> Decision:
     """Decide whether the new policy replaces the old one; pure, so the same comparisons give the same decision.
 
     Args:
         judge: Comparison by a judge that did not label the pairs.
         annotator: Comparison of the same answers by the judge that did.
         config: Preset and bounds.
+        same_judge: Whether judge and annotator are one and the same, whatever their names.
     """
     checks = [*_PRESETS[config.preset](judge, config), _goodhart_check(judge, annotator)]
     failed = [check.sentence for check in checks if not check.met]
@@ -52,7 +53,7 @@ def decide(judge: Comparison, annotator: Comparison, config: GateConfig) -> Deci
         reasons=failed or [check.sentence for check in checks],
         figures=_figures(judge, annotator),
         goodhart=not checks[-1].met,
-        warnings=_warnings(judge, annotator, config),
+        warnings=_warnings(judge, annotator, config, same_judge=same_judge),
     )
 
 
@@ -106,9 +107,9 @@ def _change(comparison: Comparison) -> str:
     )
 
 
-def _warnings(judge: Comparison, annotator: Comparison, config: GateConfig) -> list[str]:
+def _warnings(judge: Comparison, annotator: Comparison, config: GateConfig, *, same_judge: bool) -> list[str]:
     warnings = []
-    if judge.judge == annotator.judge:
+    if same_judge:
         warnings.append(
             f"{judge.judge} labelled the training pairs and judges the result: the Goodhart flag cannot go up. "
             "Gate with a judge of another family."
@@ -118,7 +119,9 @@ def _warnings(judge: Comparison, annotator: Comparison, config: GateConfig) -> l
             f"{judge.n_prompts} prompts are few: with {WANTED_PROMPTS} a policy that wins 55 % passes 7 times in 10, "
             "with fewer not even that."
         )
-    for comparison in {judge.judge: judge, annotator.judge: annotator}.values():
+    if judge.n_one_sided:
+        warnings.append(f"{judge.n_one_sided} prompts were answered by one policy only and left out.")
+    for comparison in [judge] if same_judge else [judge, annotator]:
         if comparison.n_unscored_answers:
             warnings.append(
                 f"{comparison.judge} left {comparison.n_unscored_answers} answers unscored; "

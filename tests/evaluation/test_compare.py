@@ -80,9 +80,18 @@ def test_without_a_pass_score_there_are_no_pass_shares():
     assert result.verdicts["new_pass"].to_pylist() == [None]
 
 
-def test_prompt_answered_by_one_policy_only_raises():
-    with pytest.raises(ValueError, match="2 prompts were answered by one policy only, such as b by the new one"):
-        _compare(_answers({"a": [1.0], "b": [1.0]}), _answers({"a": [1.0], "c": [1.0]}))
+def test_prompts_answered_by_one_policy_only_are_left_out_and_counted():
+    new = _answers({"a": [1.0, 2.0], "b": [NAN], "d": [0.0]})
+    result = _compare(new, _answers({"a": [0.0], "c": [9.0], "d": [1.0]}), pass_score=1.0)
+    alone = _compare(_answers({"a": [1.0, 2.0], "d": [0.0]}), _answers({"a": [0.0], "d": [1.0]}), pass_score=1.0)
+    assert result.verdicts == alone.verdicts
+    assert (result.n_one_sided, alone.n_one_sided) == (2, 0)
+    assert (result.n_prompts, result.n_unscored_answers, result.old_mean) == (2, 0, 0.5)
+
+
+def test_policies_without_a_prompt_in_common_raise():
+    with pytest.raises(ValueError, match="no prompt was answered by both policies, 2 by one of them"):
+        _compare(_answers({"b": [1.0]}), _answers({"c": [1.0]}))
 
 
 def test_length_ratio_uses_tokens_and_falls_back_to_characters():

@@ -84,9 +84,25 @@ def test_both_down_is_a_bad_round_but_not_goodhart():
 
 
 def test_annotator_as_its_own_judge_is_warned_about():
-    decision = decide(_won(500, 100), _won(500, 100), STANDARD)
+    decision = decide(_won(500, 100), _won(500, 100), STANDARD, same_judge=True)
     assert decision.decision == "pass"
     assert "gold labelled the training pairs and judges the result" in decision.warnings[0]
+
+
+def test_two_judges_of_one_name_are_not_taken_for_one():
+    few, many = np.repeat([1.0, np.nan], [600, 7]), np.repeat([1.0, np.nan], [600, 9])
+    decision = decide(_comparison(few, np.zeros(607)), _comparison(many, np.zeros(609)), STANDARD)
+    assert decision.warnings == [
+        "gold left 7 answers unscored; 7 prompts were left out for it.",
+        "gold left 9 answers unscored; 9 prompts were left out for it.",
+    ]
+
+
+def test_prompts_that_one_policy_alone_answered_are_warned_about():
+    judge = _comparison(np.ones(603), np.zeros(600))
+    assert decide(judge, _won(600, 0, judge="reward"), STANDARD).warnings == [
+        "3 prompts were answered by one policy only and left out."
+    ]
 
 
 def test_few_prompts_are_warned_about_by_the_standard_gate():
