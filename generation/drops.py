@@ -22,6 +22,10 @@ class Drop:
 
 
 def drops_table(drops: list[Drop]) -> pa.Table:
-    """Write drops as a table, each context cut to its first characters."""
-    rows = [asdict(drop) | {"context": drop.context and drop.context[:CONTEXT_CHARS]} for drop in drops]
+    """Write drops as a table, each context cut to its first characters and to one line."""
+    rows = [asdict(drop) | {"context": drop.context and _one_line(drop.context)} for drop in drops]
     return pa.Table.from_pylist(rows, schema=DROPS)
+
+
+def _one_line(text: str) -> str:
+    return text[:CONTEXT_CHARS].replace("\n", " ")

@@ -48,7 +48,7 @@ DROPS = pa.schema(
         ("reason", pa.string()),  # snake_case literal
         ("value", pa.float64()),  # what was measured; null where nothing is a number
         ("threshold", pa.float64()),  # what it was held against; null likewise
-        ("context", pa.string()),  # the first 200 characters of the text concerned
+        ("context", pa.string()),  # the first 200 characters of the text concerned, in one line
     ]
 )
 
