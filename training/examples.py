@@ -4,11 +4,12 @@ The generator's ids travel: with 1 % of tokens split in an unusual way, 39 % of 
 and encoding as other ids. Answers without ids of this tokenizer are tokenised once, here, and marked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal  # Any: rows of a table, tokenizers
 
 import pyarrow as pa
+from jinja2 import TemplateError
 
 from generation.schema import CONTEXT_CHARS, DROPS
 from training.contract import check_completion, check_prompt, check_prompt_hash
@@ -26,7 +27,8 @@ class Rendering:
     """How conversations become token ids, the same for engines and trainers.
 
     Attributes:
-        render_prompt: Renders messages up to where the answer begins, as token ids.
+        render_prompt: Renders messages up to where the answer begins, as token ids; for a conversation that the chat
+            template refuses it raises a ValueError whose cause is the template's error.
         tokenizer_identity: Names what decides which ids a conversation gets.
         hash_token_ids: Hashes token ids, as `prompt_hash` does.
     """
@@ -83,7 +85,7 @@ def build_examples(
     limits: PolicyLimits,
     max_length: int | None,
 ) -> Examples:
-    """Give each pair its token ids, check the token contract, and drop what is empty or too long.
+    """Give each pair its token ids, check the token contract, and drop what is refused, empty or too long.
 
     Args:
         pairs: PAIRS table.
@@ -99,7 +101,11 @@ def build_examples(
     kept: list[Example] = []
     drops: list[dict[str, Any]] = []
     for row in pairs.to_pylist():
-        example = builder.example(row)
+        prompt_ids = builder.prompt(row)
+        if prompt_ids is None:
+            drops.append(_drop(row, "tokenization", "template_refused", row["messages"][-1]["content"]))
+            continue
+        example = builder.example(row, prompt_ids)
         drop = builder.drop(row, example)
         if drop is None:
             builder.check(row, example)
@@ -121,14 +127,16 @@ class _Builder:
         self._limits = limits
         self._longest = longest
         self._identity = rendering.tokenizer_identity(tokenizer)
-        self._prompts: dict[str, list[int]] = {}
+        self._end_id = _end_of_turn(tokenizer, limits.stop_ids)
+        self._prompts: dict[str, list[int] | None] = {}
 
-    def example(self, row: dict[str, Any]) -> Example:
-        prompt_ids = self._prompts.get(row["prompt_id"])
-        if prompt_ids is None:
-            prompt_ids = self._rendering.render_prompt(self._tokenizer, row["messages"])
-            check_prompt(row["pair_id"], prompt_ids, self._tokenizer.bos_token_id, self._bos_written(row["messages"]))
-            self._prompts[row["prompt_id"]] = prompt_ids
+    def prompt(self, row: dict[str, Any]) -> list[int] | None:
+        """Give the prompt's ids; None where the chat template refuses it."""
+        if row["prompt_id"] not in self._prompts:
+            self._prompts[row["prompt_id"]] = self._render(row)
+        return self._prompts[row["prompt_id"]]
+
+    def example(self, row: dict[str, Any], prompt_ids: list[int]) -> Example:
         return Example(row["pair_id"], prompt_ids, self._answer(row, "chosen"), self._answer(row, "rejected"))
 
     def drop(self, row: dict[str, Any], example: Example) -> dict[str, Any] | None:
@@ -136,12 +144,12 @@ class _Builder:
         for side, answer in zip(SIDES, (example.chosen, example.rejected), strict=True):
             content = sum(token not in self._limits.stop_ids for token in answer.token_ids)
             if content == 0:
-                return _drop(row, side, "empty_completion", value=0, threshold=1)
+                return _drop(row, "tokenization", "empty_completion", row[side], value=0, threshold=1)
         lengths = {"chosen": len(example.chosen.token_ids), "rejected": len(example.rejected.token_ids)}
         longer: Side = max(SIDES, key=lambda side: lengths[side])
         length = len(example.prompt_ids) + lengths[longer]
         if self._longest is not None and length > self._longest:
-            return _drop(row, longer, "too_long", value=length, threshold=self._longest)
+            return _drop(row, "max_length", "too_long", row[longer], value=length, threshold=self._longest)
         return None
 
     def check(self, row: dict[str, Any], example: Example) -> None:
@@ -160,6 +168,16 @@ class _Builder:
             found = self._rendering.hash_token_ids(example.prompt_ids)
             check_prompt_hash(example.pair_id, found, row["prompt_hash"])
 
+    def _render(self, row: dict[str, Any]) -> list[int] | None:
+        try:
+            ids = self._rendering.render_prompt(self._tokenizer, row["messages"])
+        except ValueError as error:
+            if isinstance(error.__cause__, TemplateError):
+                return None
+            raise
+        check_prompt(row["pair_id"], ids, self._tokenizer.bos_token_id, self._bos_written(row["messages"]))
+        return ids
+
     def _answer(self, row: dict[str, Any], side: Side) -> Answer:
         ids, policy = row[f"{side}_token_ids"], row[f"{side}_policy"]
         if ids is not None and row[f"{side}_tokenizer"] == self._identity:
@@ -167,7 +185,7 @@ class _Builder:
         # Special tokens in the text stay text: an imported "<|eos|>" is no stop token.
         ids = self._tokenizer(row[side], add_special_tokens=False, split_special_tokens=True)["input_ids"]
         if row[f"{side}_finish_reason"] != "length":
-            ids = [*ids, self._tokenizer.eos_token_id]
+            ids = [*ids, self._end_id]
         return Answer(ids, True, policy, None)
 
     def _bos_written(self, messages: list[dict[str, str]]) -> int:
@@ -176,6 +194,21 @@ class _Builder:
             return 0
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return str(text).count(str(self._tokenizer.bos_token))
+
+
+def _end_of_turn(tokenizer: Any, stop_ids: Set[int]) -> int:
+    """Give the stop token that the chat template ends an answer with, as the policy's own answers do.
+
+    It is not always EOS: Gemma ends a turn with <end_of_turn>, Phi with <|end|>. A template that writes none, or that
+    refuses a plain question and answer, leaves EOS.
+    """
+    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "Four."}]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except TemplateError:
+        return tokenizer.eos_token_id
+    after = tokenizer(text.rpartition("Four.")[2], add_special_tokens=False)["input_ids"]
+    return next((token for token in after if token in stop_ids), tokenizer.eos_token_id)
 
 
 def _longest(max_length: int | None, limits: PolicyLimits) -> int | None:
@@ -187,11 +220,12 @@ def _longest(max_length: int | None, limits: PolicyLimits) -> int | None:
     return limits.max_positions if max_length is None else max_length
 
 
-def _drop(row: dict[str, Any], side: Side, reason: str, value: float, threshold: float) -> dict[str, Any]:
-    step = "max_length" if reason == "too_long" else "tokenization"
+def _drop(
+    row: dict[str, Any], step: str, reason: str, text: str, value: float | None = None, threshold: float | None = None
+) -> dict[str, Any]:
     return {
         "kind": "pair", "id": row["pair_id"], "stage": "training", "step": step, "reason": reason,
-        "value": float(value), "threshold": float(threshold), "context": row[side][:CONTEXT_CHARS],
+        "value": value, "threshold": threshold, "context": text[:CONTEXT_CHARS].replace("\n", " "),
     }  # fmt: skip
 
 

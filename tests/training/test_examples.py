@@ -1,5 +1,6 @@
 """From pairs to token ids and drops."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -10,13 +11,22 @@ from training.examples import build_examples
 from training.policy import PolicyLimits, read_limits
 
 EOS = 2
+USER = 3
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|user|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""Ends a turn with a special token that is not EOS, as Gemma's and Phi's do."""
+FOREIGN = {"chosen_tokenizer": "theirs", "rejected_tokenizer": "theirs", "rejected_finish_reason": "length"}
 LIMITS = PolicyLimits(max_positions=256, stop_ids=frozenset({EOS}))
 
 
 @pytest.fixture(scope="module")
 def build(tokenizer, rendering, table_of):
-    def run(rows, max_length=None, rendering=rendering):
-        return build_examples(table_of(rows), tokenizer, rendering, LIMITS, max_length)
+    def run(rows, max_length=None, rendering=rendering, template=None, limits=LIMITS):
+        used = copy.deepcopy(tokenizer)
+        used.chat_template = template or tokenizer.chat_template
+        return build_examples(table_of(rows), used, rendering, limits, max_length)
 
     return run
 
@@ -52,6 +62,19 @@ def test_text_without_ids_is_tokenised_once_and_marked(build, pair_row, tokenize
     assert rejected.stored_logprob is None
 
 
+@pytest.mark.parametrize(("stop_ids", "end"), [({EOS, USER}, USER), ({EOS}, EOS)])
+def test_tokenised_text_ends_in_the_stop_token_that_the_template_writes(build, pair_row, stop_ids, end):
+    limits = dataclasses.replace(LIMITS, stop_ids=frozenset(stop_ids))
+    ids = build([pair_row(1, **FOREIGN)], template=TEMPLATE, limits=limits).kept[0].chosen.token_ids
+    assert ids[-1] == end
+    assert not stop_ids & set(ids[:-1])
+
+
+def test_a_template_that_refuses_every_answer_leaves_eos(build, pair_row):
+    template = "{% if messages[1] %}{{ raise_exception('One turn') }}{% endif %}" + TEMPLATE
+    assert build([pair_row(1, **FOREIGN)], template=template).kept[0].chosen.token_ids[-1] == EOS
+
+
 def test_ids_of_another_tokenizer_are_not_trained_on(build, pair_row):
     example = build([pair_row(1, chosen="four", chosen_token_ids=[300, 301, EOS], chosen_tokenizer="theirs")]).kept[0]
     assert example.chosen.retokenized
@@ -67,7 +90,7 @@ def test_a_stop_token_written_in_an_imported_text_stays_text(build, pair_row):
 
 def test_too_long_goes_to_the_ledger(build, pair_row):
     rows = [
-        pair_row(1, rejected="word " * 300, rejected_token_ids=[50] * 40, rejected_finish_reason="length"),
+        pair_row(1, rejected="word\n" * 300, rejected_token_ids=[50] * 40, rejected_finish_reason="length"),
         pair_row(2),
     ]
     examples = build(rows, max_length=40)
@@ -75,6 +98,15 @@ def test_too_long_goes_to_the_ledger(build, pair_row):
     assert drops_of(examples) == [("pair1", "max_length", "too_long", prompt + 40, 40)]
     drop = examples.drops.to_pylist()[0]
     assert (drop["kind"], drop["stage"], drop["context"]) == ("pair", "training", ("word " * 300)[:200])
+
+
+def test_a_prompt_that_the_template_refuses_goes_to_the_ledger(build, pair_row):
+    refused = pair_row(1, messages=[{"role": "user", "content": "No\nway."}])
+    template = "{% if 'way' in messages[0]['content'] %}{{ raise_exception('No way') }}{% endif %}" + TEMPLATE
+    examples = build([refused, pair_row(2, **FOREIGN)], template=template)
+    assert [example.pair_id for example in examples.kept] == ["pair2"]
+    assert drops_of(examples) == [("pair1", "tokenization", "template_refused", None, None)]
+    assert examples.drops["context"].to_pylist() == ["No way."]
 
 
 def test_a_pair_of_just_the_longest_length_is_kept(build, pair_row):
