@@ -34,7 +34,7 @@ def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, o
     """Say to TRL what a recipe says; it reports and saves nothing itself."""
     micro = config.micro_batch_size or config.batch_size
     learning_rate: Any = config.learning_rate  # one number: TrainingJob takes no list
-    return DPOConfig(
+    arguments = DPOConfig(
         output_dir=output,
         **objective.arguments,
         learning_rate=learning_rate,
@@ -60,6 +60,10 @@ def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, o
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # With several GPUs in sight transformers would wrap the model in DataParallel and multiply the batch by their
+    # number, and TRL refuses that. No argument says otherwise; one process uses one GPU, the first.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def preference_dataset(examples: list[Example], reference: PairValues) -> Dataset:
