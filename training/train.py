@@ -7,6 +7,7 @@ import copy
 import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 import numpy as np
@@ -84,41 +85,45 @@ def _fit(
     pad_id = padded.pad_token_id
     reference = _reference(job, objective, examples, pad_id)
     model = _load(job.start)
-    first = epoch_order(len(examples), job.seed, 0)[: job.config.batch_size]
+    first = epoch_order(len(examples), job.seed, 0)[: job.config.batch_size].tolist()
     policy = _logprobs(job, model, [examples[row] for row in first], pad_id)
     with configs_kept(model):
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
         arguments = trainer_arguments(job.config, objective, job.seed, str(job.output))
         dataset = preference_dataset(examples, reference)
         trainer = PairTrainer(trained, padded, dataset, arguments, objective, log_step)
-        report = _check(job, objective, examples, reference, policy, trainer.evaluate_rows(first.tolist()))
+        batch = _FirstBatch(first, policy, trainer.evaluate_rows(first))
+        report = _check(job, objective, examples, reference, batch)
         trainer.train()
     write_policy(trained, tokenizer, job.output)
     return report
 
 
+@dataclass(frozen=True)
+class _FirstBatch:
+    """What is known of the first batch before the first step."""
+
+    rows: list[int]
+    logprobs: PairValues  # under the policy, of these rows
+    observed: dict[str, float]  # the trainer's loss and margin
+
+
 def _check(
-    job: TrainingJob,
-    objective: Objective,
-    examples: list[Example],
-    reference: PairValues,
-    policy: PairValues,
-    observed: dict[str, float],
+    job: TrainingJob, objective: Objective, examples: list[Example], reference: PairValues, batch: _FirstBatch
 ) -> Step0Report:
     """Hold the first batch's loss against the formula, and log-probs against the generator's."""
-    first = epoch_order(len(examples), job.seed, 0)[: job.config.batch_size]
-    dtype = job.config.dtype
-    expected = float(objective.loss(policy, reference.take(first), _lengths(examples).take(first)).mean())
+    dtype, rows, observed = job.config.dtype, np.array(batch.rows), batch.observed
+    expected = float(objective.loss(batch.logprobs, reference.take(rows), _lengths(examples).take(rows)).mean())
     own_reference = objective.reference is None and job.start.key == job.reference.key
     check_loss(expected, observed["loss"], own_reference, dtype)
     coarser = "float32" if dtype == job.generator_dtype == "float32" else "bfloat16"
-    rows, found = (examples, reference) if own_reference else ([examples[row] for row in first], policy)
-    stored = check_stored(rows, found, job.start.key, coarser)
+    compared = (examples, reference) if own_reference else ([examples[row] for row in batch.rows], batch.logprobs)
+    stored = check_stored(*compared, job.start.key, coarser)
     return Step0Report(
         expected_loss=expected,
         observed_loss=observed["loss"],
         margin=observed["rewards/margins"],
-        pairs=len(first),
+        pairs=len(batch.rows),
         stored_answers=stored.answers,
         stored_max_difference=stored.largest,
     )
