@@ -7,7 +7,6 @@ Log-probabilities are vLLM's `raw_logprobs`: of the untempered logits, as DPO's 
 
 import gc
 import itertools
-import json
 import logging
 import os
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, cast  # vLLM's constructor takes ar
 
 from generation.config import SamplingConfig, VllmConfig
 from generation.engine import Answer, Completion, PolicyFiles, Request, Tag
+from generation.vllm_limits import CPU_CACHE_MB, reserved_rank
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUEUE_FACTOR = 3  # sequences in flight / sequences decoded at once; 2 still costs 5 % more steps
-_CPU_CACHE_MB = 1024
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM reserves room for
 
 
 class VllmEngine:
@@ -163,22 +161,13 @@ def _arguments(config: VllmConfig, policy: PolicyFiles) -> dict[str, Any]:
         "kv_cache_memory_bytes": config.kv_cache_mb and config.kv_cache_mb << 20,
     }
     if policy.adapter is not None:
-        arguments |= {"enable_lora": True, "max_lora_rank": _reserved_rank(Path(policy.adapter))}
+        arguments |= {"enable_lora": True, "max_lora_rank": reserved_rank(Path(policy.adapter))}
     if not torch.cuda.is_available():
         arguments |= {
             # The default wants 92 % of the machine's memory free and refuses to start.
-            "kv_cache_memory_bytes": (config.kv_cache_mb or _CPU_CACHE_MB) << 20,
+            "kv_cache_memory_bytes": (config.kv_cache_mb or CPU_CACHE_MB) << 20,
             "enable_chunked_prefill": False,  # with seeds it kills the engine: "CPU Generator does not use offset"
             "enforce_eager": True,
             "block_size": 32,  # prompts share whole blocks only: 4 times less CPU than without, 2.4 at the default 128
         }
     return arguments
-
-
-def _reserved_rank(adapter: Path) -> int:
-    """Give the smallest rank that vLLM can reserve room for and that the adapter fits into."""
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    rank = max([config["r"], *config.get("rank_pattern", {}).values()])
-    if rank > _LORA_RANKS[-1]:
-        raise ValueError(f"{adapter}: rank {rank}, but vLLM runs adapters up to {_LORA_RANKS[-1]}: merge it first")
-    return next(reserved for reserved in _LORA_RANKS if reserved >= rank)

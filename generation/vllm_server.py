@@ -26,6 +26,7 @@ import psutil
 
 from generation.config import OpenAIConfig
 from generation.engine import PolicyFiles
+from generation.vllm_limits import CPU_CACHE_MB, reserved_rank
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ _HOST = "127.0.0.1"
 _START_DEADLINE_S = 1800.0  # a large model from a slow disk; an early death is noticed at once
 _END_DEADLINE_S = 20.0  # measured: 0.5 s
 _POLL_S = 0.2
-_CPU_CACHE_MB = 1024
-_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM reserves room for
 _PR_SET_PDEATHSIG = 1
 
 
@@ -114,12 +113,12 @@ def server_command(policy: PolicyFiles, config: OpenAIConfig, dtype: str, port: 
         flags.append("--trust-remote-code")
     if policy.adapter is not None:
         options["--served-model-name"] = f"{policy.key}-base"
-        options["--max-lora-rank"] = _reserved_rank(Path(policy.adapter))
+        options["--max-lora-rank"] = reserved_rank(Path(policy.adapter))
         options["--lora-modules"] = json.dumps({"name": policy.key, "path": policy.adapter})
         flags.append("--enable-lora")
     if not on_gpu:
         # The default wants 92 % of the machine's memory free and refuses to start.
-        options["--kv-cache-memory-bytes"] = (config.kv_cache_mb or _CPU_CACHE_MB) << 20
+        options["--kv-cache-memory-bytes"] = (config.kv_cache_mb or CPU_CACHE_MB) << 20
         options["--block-size"] = 32  # prompts share whole blocks only, and the default is 128
         # Chunked prefill with seeds kills the engine on a CPU: "CPU Generator does not use offset".
         flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
@@ -143,11 +142,6 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _reserved_rank(adapter: Path) -> int:
-    rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
-    return next(reserved for reserved in _LORA_RANKS if reserved >= rank)
 
 
 def _free_port() -> int:
