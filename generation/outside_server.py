@@ -87,7 +87,8 @@ class OutsideServer:
                 f"{self.client.base_url} gives no chat completion ({chat}: {reply.detail}); check "
                 f"{field_name(self.client.field, 'base_url')}, {field_name(self.client.field, 'model')} and sampling"
             )
-        return Dialect(len(chat.choices) == n, dialect.token_ids and chat.choices[0].token_ids is not None)
+        several = dialect.several and len(chat.choices) == n  # for k = 1 a server that refuses `n` gives one as well
+        return Dialect(several, dialect.token_ids and chat.choices[0].token_ids is not None)
 
     def sample(self, tagged: Iterable[tuple[Tag, Request]], dialect: Dialect) -> Iterator[tuple[Tag, Answer]]:
         """Answer requests as the replies come."""

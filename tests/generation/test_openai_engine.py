@@ -90,6 +90,13 @@ def test_server_that_refuses_fields_is_asked_without_them(fake, unknown):
     assert not set(unknown) & set(fake.bodies[-1])
 
 
+def test_server_that_refuses_n_is_not_sent_it_for_one_answer_either(fake):
+    fake.script = [refuse("n")] * 20
+    with outside_engine(fake, k=1) as engine:
+        [(_, answer)] = engine.sample([(0, ask("hi"))])
+    assert texts(answer) == ["hi 100"]
+
+
 def test_token_ids_are_kept_where_the_server_gives_them(fake):
     fake.answer = lambda body: chat_body(["yes"] * body["n"], token_ids=[5, 6, 2])
     with outside_engine(fake) as engine:
