@@ -18,10 +18,12 @@ from flows.child import run_child
 from flows.display import stage_bar
 from flows.keys import content_key
 from flows.store import MAIN_TABLE, Dataset
-from flows.tables import write_table
+from flows.tables import file_checksum, write_table, write_text
 from generation.config import PromptsConfig
 from generation.prompts import read_prompts
 from generation.schema import PROMPTS
+
+_ROWS_PER_SHARD = 1000
 
 
 def load_prompts(path: Path) -> pa.Table:
@@ -73,9 +75,25 @@ def partial_output(output: Path, parts: dict[str, Any]) -> Iterator[Path]:
     mark = folder / "job.json"
     if mark.exists() and json.loads(mark.read_text())["key"] != key:
         raise ValueError(f"{folder} holds an unfinished job with other settings or input; finish that one or remove it")
-    mark.write_text(json.dumps({"key": key}))
+    write_text(mark, json.dumps({"key": key}))
     yield folder
     shutil.rmtree(folder)
+
+
+def checksums(path: Path) -> list[list[str]]:
+    """Give name and checksum of a file, or of each file of a folder."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [[file.name, file_checksum(file)] for file in files]
+
+
+def lay_input(folder: Path, name: str, table: pa.Table) -> str:
+    """Lay an input table where a child process reads it, in shards: the unit that a killed job does not repeat."""
+    dataset = Dataset(name, name, folder / f"{name}-in")
+    for index, start in enumerate(range(0, max(1, table.num_rows), _ROWS_PER_SHARD)):
+        dataset.write_shard(index, {MAIN_TABLE: table.slice(start, _ROWS_PER_SHARD)})
+    return str(dataset.folder)
 
 
 def run_alone(title: str, job: dict[str, Any], out: Dataset, environment: dict[str, str]) -> dict[str, Any]:
@@ -91,9 +109,10 @@ def write_outputs(output: Path, tables: dict[str, pa.Table | None]) -> dict[str,
     output.parent.mkdir(parents=True, exist_ok=True)
     rows: dict[str, int] = {}
     for name, table in tables.items():
-        if table is None:
-            continue
         path = output if name == MAIN_TABLE else output.with_name(f"{output.stem}.{name}.parquet")
+        if table is None:
+            path.unlink(missing_ok=True)  # of an earlier job
+            continue
         write_table(path, table)
         rows[str(path)] = table.num_rows
     return rows

@@ -8,7 +8,7 @@ from typing import Any  # JSON values
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.stages import Outcome
+from flows.build import Outcome
 
 
 def publish_stage(name: str, outcomes: list[Outcome]) -> None:

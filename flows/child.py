@@ -49,11 +49,18 @@ def run_child(
         StageError: The job failed or its process died; the message ends with where its log lies.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    log_start = log.stat().st_size if log.exists() else 0  # of earlier tries
     read_fd, write_fd = os.pipe()
     with log.open("ab") as output, os.fdopen(read_fd) as events:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.worker", json.dumps(job)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "flows.worker",
+                    json.dumps(job),
+                ],  # -P: the user's folder may hold a training.py
                 env=os.environ | environment | {EVENTS_FD: str(write_fd), PARENT_PID: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -72,7 +79,7 @@ def run_child(
             process.wait()
             lock.forget_child()
     if outcome is None:
-        raise StageError(f"{job['job']}: {_death(process.returncode)}\n{_tail(log)}\nThe whole log: {log}")
+        raise StageError(f"{job['job']}: {_death(process.returncode)}\n{_tail(log, log_start)}\nThe whole log: {log}")
     if "error" in outcome:
         raise StageError(outcome["error"] + (f"\nThe whole log: {log}" if outcome.get("unexpected") else ""))
     return outcome["result"]
@@ -98,7 +105,7 @@ def _death(code: int) -> str:
     return f"the child process was ended by {name}{hint}"
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, start: int) -> str:
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_CHARS))
+        file.seek(max(start, log.stat().st_size - _TAIL_CHARS))
         return file.read().decode(errors="replace").strip()

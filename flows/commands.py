@@ -13,6 +13,7 @@ from rich.table import Table
 from flows import alone
 from flows.display import terminal_display
 from flows.fields import assign, check
+from flows.keys import answer_fields
 from flows.slices import PromptSlice
 from flows.store import MAIN_TABLE, Dataset
 from flows.terminal import AsJson, Verbose, logs, print_json, stderr, user_errors
@@ -65,7 +66,8 @@ def generate(
     verbose: Verbose = False,
 ) -> None:
     """Sample k candidates per prompt from a model."""
-    from flows.policies import identify_model
+    from flows.checks import check_candidates
+    from flows.identities import identify_model
     from generation.config import GenerationConfig, is_running_server
     from generation.engine import PolicyFiles
     from generation.engines import engine_environment
@@ -87,10 +89,12 @@ def generate(
             "round": 0,
             "prompts_per_shard": config.prompts_per_shard,
         }
-        with alone.partial_output(output, job | {"ids": table.column("prompt_id").to_pylist()}) as folder:
-            source = _input(folder, "prompts", table)
+        parts = {"config": answer_fields(config), "policy": key, "seed": seed, "prompts": alone.checksums(prompts)}
+        with alone.partial_output(output, parts) as folder:
+            source = alone.lay_input(folder, "prompts", table)
             out = Dataset("generation", "candidates", folder / "candidates")
             alone.run_alone("generation", job | {"prompts": source}, out, engine_environment(config.engine))
+            check_candidates(out, table, config.k)
             drops = out.read("drops")
             rows = alone.write_outputs(output, {MAIN_TABLE: out.read(), "prompts": table, "drops": drops})
         _report(rows, {"drops": _reasons(drops)}, as_json)
@@ -107,19 +111,27 @@ def judge(
     verbose: Verbose = False,
 ) -> None:
     """Score candidates with a judge."""
+    from flows.checks import check_judged
+    from flows.identities import judge_identity, pin_judge
+    from flows.stages import judge_environment
     from judging.config import JudgeConfig
-    from judging.scoring import check_scores
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config: Any = check(JudgeConfig, {"kind": kind} | _fields(settings), "--set")  # type: ignore[arg-type]
         table, answers = alone.load_prompts(prompts), alone.load_table(candidates, CANDIDATES)
-        job = {"job": "score", "slice": PromptSlice("all").to_json(), "judge": config.model_dump(mode="json")}
-        with alone.partial_output(output, job | {"ids": answers.column("candidate_id").to_pylist()}) as folder:
-            inputs = {"prompts": _input(folder, "prompts", table), "candidates": _input(folder, "candidates", answers)}
+        job = {
+            "job": "score",
+            "slice": PromptSlice("all").to_json(),
+            "judge": pin_judge(config).model_dump(mode="json"),
+            "field": "--set",
+        }
+        parts = {"judge": judge_identity(config), "inputs": [alone.checksums(path) for path in (prompts, candidates)]}
+        with alone.partial_output(output, parts) as folder:
+            job["prompts"] = alone.lay_input(folder, "prompts", table)
+            job["candidates"] = alone.lay_input(folder, "candidates", answers)
             out = Dataset("judging", "scores", folder / "scores")
-            alone.run_alone(f"judging ({kind})", job | inputs, out, {})
-            scores = out.read() or SCORES.empty_table()
-            check_scores(answers.num_rows, scores, max_unscored_share)
+            alone.run_alone(f"judging ({kind})", job, out, judge_environment(config))
+            scores = check_judged(out, answers.num_rows, max_unscored_share)
             rows = alone.write_outputs(output, {MAIN_TABLE: scores})
         unscored = Counter(filter(None, scores.column("reason").to_pylist()))
         _report(rows, {"unscored": dict(unscored)}, as_json)
@@ -177,7 +189,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a policy on pairs; the model itself is the reference."""
-    from flows.policies import identify_model
+    from flows.identities import identify_model
     from generation.engine import PolicyFiles
     from training.config import TrainingConfig
 
@@ -194,12 +206,22 @@ def train(
             "seed": seed,
             "generator_dtype": "bfloat16",
         }
-        with alone.partial_output(output, job | {"ids": table.column("pair_id").to_pylist()}) as folder:
-            out = Dataset("policies", output.name, output)
-            threads = {"OMP_NUM_THREADS": str(config.threads)}
-            facts = alone.run_alone("training", job | {"pairs": _input(folder, "pairs", table)}, out, threads)
-        drops = out.read("drops")
-        _report({str(output): out.n_rows()}, facts | {"drops": _reasons(drops)}, as_json)
+        if output.exists() and any(output.iterdir()):
+            raise ValueError(f"--output {output} is not empty; give a new folder")
+        parts = {
+            "config": answer_fields(config),
+            "policy": policy["key"],
+            "seed": seed,
+            "pairs": alone.checksums(source),
+        }
+        with alone.partial_output(output, parts) as folder:
+            out = Dataset("policies", "policy", folder / "policy")
+            out.clear()  # what a killed training left of its weights
+            job["pairs"] = alone.lay_input(folder, "pairs", table)
+            facts = alone.run_alone("training", job, out, {"OMP_NUM_THREADS": str(config.threads)})
+            written, drops = out.n_rows(), out.read("drops")
+            out.folder.replace(output)
+        _report({str(output): written}, facts | {"drops": _reasons(drops)}, as_json)
 
 
 def evaluate(
@@ -241,10 +263,10 @@ def identify_adapter(adapter: str) -> str:
     """Give the identity of a LoRA folder."""
     from flows.tables import file_checksum
 
-    path = Path(adapter) / "adapter_model.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(f"--adapter {adapter}: no adapter_model.safetensors in this folder")
-    return f"-{file_checksum(path)[:8]}"
+    paths = [Path(adapter) / name for name in ("adapter_model.safetensors", "adapter_config.json")]
+    if not all(path.exists() for path in paths):
+        raise FileNotFoundError(f"--adapter {adapter}: no adapter_model.safetensors and adapter_config.json there")
+    return "".join(f"-{file_checksum(path)[:8]}" for path in paths)
 
 
 def _fields(settings: list[str]) -> dict[str, Any]:
@@ -252,13 +274,6 @@ def _fields(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         assign(fields, setting)
     return fields
-
-
-def _input(folder: Path, name: str, table: pa.Table) -> str:
-    """Lay an input table where the child process reads it."""
-    dataset = Dataset(name, name, folder / f"{name}-in")
-    dataset.write_shard(0, {MAIN_TABLE: table})
-    return str(dataset.folder)
 
 
 def _reasons(drops: pa.Table | None) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from flows.policies import identify_model
+from flows.identities import identify_model
 from flows.recipe import SHIPPED
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "pyarrow", "openai", "prefect", "rapidfuzz")

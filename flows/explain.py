@@ -8,115 +8,90 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import plan
-from flows.comparison import heldout_sampler, heldout_slice, plan_contest
-from flows.plan import Step
+from flows.build import Workbench
+from flows.comparison import plan_contest
+from flows.identities import policy_from
+from flows.plan import RoundPlan, Step
 from flows.recipe import Recipe
-from flows.slices import PromptSlice
-from flows.stages import Workbench, trained_policy
-from flows.store import Manifest, Store
-from generation.engine import PolicyFiles
+from flows.stages import trained_policy
+from flows.store import Store
 
 _MAX_CHANGES = 4
 
 
-def explain_recipe(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
-    """Walk through a run as far as its gates' decisions are known.
+@dataclass(frozen=True)
+class Line:
+    """One dataset of a run."""
 
-    Returns:
-        One JSON object a dataset: round, stage, what for, key, state (cached, partial, missing), shards done, changed
-        parts of the key against the newest complete dataset of that stage.
-    """
-    bench = Workbench(store, recipe)
-    start = plan.policy_from(recipe.policy)
-    lines = [_line(store, 0, "prompts", plan.plan_prompts(recipe))]
+    round: int  # 0 = before the first
+    stage: str
+    key: str
+    state: str  # cached | partial | missing
+    shards: int
+    changes: list[str]  # of the key, against the most similar complete dataset of the stage
+
+
+def explain_recipe(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
+    """Walk through a run as far as its gates' decisions are known; one JSON object (`Line`) a dataset, each once."""
+    prompts = plan.plan_prompts(recipe)
+    bench = Workbench(store, recipe, prompts)
+    start = policy_from(recipe.policy)
+    found = {prompts.key: _line(store, 0, prompts)}
     good = start
     for number in range(1, recipe.rounds + 1):
-        steps, new = _round_steps(bench, number, good, start)
-        lines += [_line(store, number, title, step) for title, step in steps]
-        manifest = store.dataset("evaluation", steps[-1][1].key).manifest()
+        planned = plan.plan_round(recipe, prompts, number, good, start)
+        new = trained_policy(bench, planned)
+        contest = plan_contest(recipe, prompts, new, good, start)
+        for step in [*_steps(planned), *contest.steps()]:
+            found.setdefault(step.key, _line(store, number, step))
+        manifest = store.dataset(contest.verdicts.stage, contest.verdicts.key).manifest()
         if manifest is None:
             break  # later rounds start from a policy that this gate has yet to choose
         if manifest.facts["decision"]["decision"] == "pass":
             good = new
-    return lines
+        elif recipe.evaluation.gate.on_refusal == "stop":
+            break
+    return [asdict(line) for line in found.values()]
 
 
 def show_explanation(lines: list[dict[str, Any]]) -> None:
     """Print the walk as a table."""
     table = Table()
-    for name in ("round", "dataset", "key", "state", "what changed in the key"):
+    for name in ("round", "dataset", "state", "what changed in the key"):
         table.add_column(name, overflow="fold")
     colours = {"cached": "green", "partial": "yellow", "missing": "red"}
     for line in lines:
         state = f"[{colours[line['state']]}]{line['state']}[/]"
         changes = "\n".join(line["changes"])
-        table.add_row(str(line["round"] or ""), f"{line['stage']} {line['title']}", line["key"], state, changes)
+        table.add_row(str(line["round"] or ""), f"{line['stage']}/{line['key']}", state, changes)
     console = Console()
     console.print(table)
     missing = sum(line["state"] != "cached" for line in lines)
     console.print(f"{len(lines) - missing} cached, {missing} to build; later rounds follow once their gate is known")
 
 
-def _round_steps(
-    bench: Workbench, number: int, good: PolicyFiles, start: PolicyFiles
-) -> tuple[list[tuple[str, Step]], PolicyFiles]:
-    recipe = bench.recipe
-    prompts, chosen = plan.plan_prompts(recipe), PromptSlice("train", number)
-    samplers = plan.round_samplers(recipe, good)
-    candidates = [plan.plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
-    scores = [plan.plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
-    pairs = plan.plan_pairs(recipe, prompts, candidates, scores)
-    kept = plan.plan_filtering(recipe, pairs)
-    reference = start if recipe.training.reference == "initial" else good
-    policy = plan.plan_policy(recipe, kept, number, good, reference)
-    new = trained_policy(bench, policy, good)
-    heldout = plan.plan_candidates(prompts, heldout_slice(recipe), heldout_sampler(recipe, new), recipe.seed)
-    steps = [("candidates", step) for step in candidates] + [("scores", step) for step in scores]
-    steps += [("", pairs), ("", kept), ("the new policy", policy), ("held-out candidates", heldout)]
-    return [*steps, ("", plan_contest(recipe, new, good, start))], new
+def _steps(planned: RoundPlan) -> list[Step]:
+    return [*planned.candidates, *planned.scores, planned.pairs, planned.kept, planned.policy]
 
 
-def _line(store: Store, number: int, title: str, step: Step) -> dict[str, Any]:
+def _line(store: Store, number: int, step: Step) -> Line:
     dataset = store.dataset(step.stage, step.key)
     shards = len(dataset.shards())
-    complete = dataset.manifest() is not None
-    line = _Line(
-        round=number,
-        stage=step.stage,
-        title=title,
-        key=step.key,
-        state="cached" if complete else "partial" if shards else "missing",
-        shards=shards,
-        changes=[] if complete else _changes(store, step),
-    )
-    return asdict(line)
-
-
-@dataclass(frozen=True)
-class _Line:
-    round: int
-    stage: str
-    title: str
-    key: str
-    state: str
-    shards: int
-    changes: list[str]
+    if dataset.manifest() is not None:
+        return Line(number, step.stage, step.key, "cached", shards, [])
+    return Line(number, step.stage, step.key, "partial" if shards else "missing", shards, _changes(store, step))
 
 
 def _changes(store: Store, step: Step) -> list[str]:
     """Say how a key differs from the most similar complete dataset of its stage."""
     wanted = _flatten(step.parts | {"version": step.version})
-    known = [_flatten(m.parts | {"version": m.version}) for m in _manifests(store, step.stage)]
+    known = [_flatten(m.parts | {"version": m.version}) for m in store.manifests([step.stage])]
     if not known:
         return ["nothing of this stage is stored yet"]
     nearest = min(known, key=lambda parts: len(parts.items() ^ wanted.items()))
     names = sorted({name for name, _ in nearest.items() ^ wanted.items()})
     changes = [f"{name}: {nearest.get(name, 'absent')} > {wanted.get(name, 'absent')}" for name in names]
     return changes[:_MAX_CHANGES] + ([f"and {len(changes) - _MAX_CHANGES} more"] if len(changes) > _MAX_CHANGES else [])
-
-
-def _manifests(store: Store, stage: str) -> list[Manifest]:
-    return list(store.manifests([stage]))
 
 
 def _flatten(value: Any, name: str = "") -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 # Fields that hold a path, or a Hub name that may be a path; a relative path counts from the recipe's folder.
 _PATH_FIELDS = {"path", "model"}
+_SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
 Config = TypeVar("Config")
 
 
@@ -39,7 +40,10 @@ def assign(fields: dict[str, Any], override: str) -> None:
     target: Any = fields
     for part in outer:
         target = _step(target, part, override)
-    parsed = _number(yaml.safe_load(value))
+    try:
+        parsed = _number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise FieldError(f"--set {override}: the value is not valid YAML: {error}") from error
     if isinstance(target, list):
         target[_index(target, last, override)] = parsed
     else:
@@ -88,7 +92,7 @@ def _explain(problem: dict[str, Any], root: Any) -> str:
     if problem["type"] == "missing":
         return f"{field}: this field is required and missing"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" + (f" (got {got})" if len(got) < 80 else "")
+    return f"{field}: {message}" + (f" (got {got})" if len(got) < 80 and not field.endswith(_SECRET_FIELDS) else "")
 
 
 def _known_fields(location: tuple[Any, ...], root: Any) -> str:

@@ -30,11 +30,11 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
     with _without_heartbeat(), terminal_display(console):
         result = self_improve(recipe.model_dump(mode="json"), str(store.root))
     flowed = time.time()
-    results, busy = result.pop("results"), result.pop("busy_s")
-    report = write_report(store, recipe, results, result)
+    results, prompts, busy = result.pop("results"), result.pop("prompts"), result.pop("busy_s")
+    report = write_report(store, recipe, prompts[0]["key"], results, result["final"])
     finished = time.time()
     began = min(imported, psutil.Process().create_time())
-    stages = sum(outcome["seconds"] for outcome in all_outcomes(results))
+    stages = sum(outcome["seconds"] for outcome in [*prompts, *all_outcomes(results)])
     summary = result | {
         "report": str(report),
         "seconds": round(finished - began, 1),

@@ -102,11 +102,27 @@ def end_leftovers(path: Path) -> None:
     """End the process group that a dead holder recorded in its lock file."""
     try:
         child = json.loads(path.read_text() or "{}").get("child")
-    except json.JSONDecodeError:  # the holder died while writing its first record: it had no child yet
+    except json.JSONDecodeError:  # the holder died while it wrote; its child died with it, by the kernel's hand
         return
-    if child and ProcessId(**child).is_alive():
+    if child and _is_left(ProcessId(**child)):
         _log.warning("ending process group %d, left behind by a killed run", child["pid"])
         end_group(child["pid"])
+
+
+def _is_left(leader: ProcessId) -> bool:
+    """Tell whether the group of a recorded leader still has members.
+
+    The kernel ends a leader with its parent, not the leader's own children. As long as those live, no new process gets
+    the leader's pid; a pid in use by another process is another group.
+    """
+    return leader.is_alive() or (not _runs(leader.pid) and _group_lives(leader.pid))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_group(pgid: int) -> None:

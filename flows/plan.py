@@ -1,23 +1,24 @@
 """What each stage's key is made of, known before anything runs: `explain` and the stages use the same plan."""
 
+import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any  # JSON values
 
 from evaluation.schema import VERDICTS_VERSION
 from filtering.schema import FILTERS_VERSION
+from flows.identities import judge_identity, mixed_policy, source_identity
 from flows.keys import answer_fields, content_key
-from flows.policies import identify_model
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
-from flows.tables import file_checksum
-from generation.config import EngineConfig, MixConfig, OpenAIConfig, PolicyConfig, PromptsConfig, SamplingConfig
+from generation.config import EngineConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
-from judging.config import JudgeConfig, RecordedConfig, RewardModelConfig
+from judging.config import JudgeConfig
 from judging.schema import PAIRS_VERSION, SCORES_VERSION
 from training.config import SimpoConfig
 from training.schema import LOGPROBS_VERSION, POLICY_VERSION
+
+_log = logging.getLogger(__name__)
 
 EVALUATION_ROUND = 0  # held-out prompts are sampled with the same seeds whatever the round
 
@@ -49,7 +50,7 @@ class Sampler:
 def plan_prompts(recipe: Recipe) -> Step:
     """Prompts: the source's content, how it is read, split and shared out to rounds."""
     config = recipe.prompts
-    parts = {"config": answer_fields(config) | {"path": None}, "source": _source_identity(config), "seed": recipe.seed}
+    parts = {"config": answer_fields(config) | {"path": None}, "source": source_identity(config), "seed": recipe.seed}
     if config.per_round is None:
         parts["rounds"] = recipe.rounds
     return Step("prompts", PROMPTS_VERSION, parts)
@@ -119,46 +120,54 @@ def learning_rate(recipe: Recipe, round_number: int) -> float:
     return rates[min(round_number, len(rates)) - 1] if isinstance(rates, list) else rates
 
 
-def policy_from(config: PolicyConfig) -> PolicyFiles:
-    """Identify a policy that a recipe names."""
-    key = identify_model(config.model, config.revision)
-    return PolicyFiles(config.model, key, None, config.revision, config.trust_remote_code)
+@dataclass(frozen=True)
+class RoundPlan:
+    """Every dataset of a round up to its new policy, in the order they are built."""
+
+    number: int
+    chosen: PromptSlice
+    samplers: list[Sampler]
+    candidates: list[Step]  # one a sampler
+    scores: list[Step]  # one a sampler
+    pairs: Step
+    kept: Step
+    start: PolicyFiles
+    reference: PolicyFiles
+    policy: Step
 
 
-def round_samplers(recipe: Recipe, policy: PolicyFiles) -> list[Sampler]:
-    """Say who answers a round's prompts: its own policy first, then the mix."""
+def plan_round(recipe: Recipe, prompts: Step, number: int, good: PolicyFiles, initial: PolicyFiles) -> RoundPlan:
+    """Plan a round.
+
+    Args:
+        recipe: The run's recipe.
+        prompts: The run's prompts.
+        number: 1-based number of the round.
+        good: The last good policy: what is sampled from and trained on.
+        initial: The run's starting policy.
+    """
+    chosen = PromptSlice("train", number)
+    samplers = _round_samplers(recipe, good)
+    candidates = [plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
+    scores = [plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
+    pairs = plan_pairs(recipe, prompts, candidates, scores)
+    kept = plan_filtering(recipe, pairs)
+    reference = initial if recipe.training.reference == "initial" else good
+    policy = plan_policy(recipe, kept, number, good, reference)
+    return RoundPlan(number, chosen, samplers, candidates, scores, pairs, kept, good, reference, policy)
+
+
+def _round_samplers(recipe: Recipe, policy: PolicyFiles) -> list[Sampler]:
+    """Say who answers a round's prompts: its own policy first, then the mix.
+
+    A model of the mix that is the round's own policy (the first model, in round 1) adds nothing and is left out.
+    """
     config = recipe.generation
-    own = Sampler(policy, config.engine, config.k, config.sampling)
-    return [own, *(Sampler(_mixed_policy(other), other.engine, other.k, config.sampling) for other in config.mix)]
-
-
-def _mixed_policy(config: MixConfig) -> PolicyFiles:
-    if config.policy is not None:
-        return policy_from(config.policy)
-    assert isinstance(config.engine, OpenAIConfig)  # the config's own check
-    model = str(config.engine.model)
-    return PolicyFiles(model, f"{model} at {config.engine.base_url}")
-
-
-def judge_identity(config: JudgeConfig) -> dict[str, Any]:
-    """Everything that a judge's verdicts depend on: weights or file content instead of a path."""
-    fields = answer_fields(config)
-    if isinstance(config, RewardModelConfig):
-        return fields | {"model": identify_model(config.model, config.revision)}
-    if isinstance(config, RecordedConfig):
-        return fields | {"path": file_checksum(_existing(config.path, "judging.annotator.path"))}
-    return fields
-
-
-def _source_identity(config: PromptsConfig) -> Any:
-    if config.path is None:
-        return {"dataset": config.dataset}
-    path = _existing(config.path, "prompts.path")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [[file.name, file_checksum(file)] for file in files]
-
-
-def _existing(path: Path, field: str) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"{field}: {path} does not exist")
-    return path
+    samplers = [Sampler(policy, config.engine, config.k, config.sampling)]
+    for other in config.mix:
+        sampler = Sampler(mixed_policy(other), other.engine, other.k, config.sampling)
+        if sampler.policy.key in {known.policy.key for known in samplers}:
+            _log.info("generation.mix: %s stands for itself already; left out", sampler.policy.model)
+        else:
+            samplers.append(sampler)
+    return samplers

@@ -14,62 +14,62 @@ from evaluation.kl import Kl
 from evaluation.report import write_report as write_page
 from evaluation.run_report import Final, Funnel, JudgeFigures, RoundReport, RunReport
 from evaluation.samples import drop_counts, metric_points, sample_answers, sample_pairs
-from flows.plan import plan_prompts
+from flows.build import read_rows
+from flows.comparison import JUDGE
 from flows.recipe import Recipe
 from flows.rounds import run_name
-from flows.stages import read_rows
 from flows.store import Dataset, Store
 from generation.schema import DROPS
 
 _SAMPLES = 6
+_PAGE_VERSION = 1  # raised by hand when the page shows other things for the same run
 Value = TypeVar("Value")
 Json = dict[str, Any]
 
 
-def write_report(store: Store, recipe: Recipe, results: list[Json], summary: Json) -> Path:
+def write_report(store: Store, recipe: Recipe, prompts_key: str, results: list[Json], final: Json) -> Path:
     """Write the page of a run, unless it stands already for these very results.
 
     Args:
         store: The workspace.
         recipe: What was run.
+        prompts_key: Key of the run's prompts.
         results: What each round returned (`flows.self_improve.run_round`).
-        summary: `flows.rounds.run_summary` of them.
+        final: What `flows.rounds.run_summary` says of the last good policy.
 
     Returns:
         Path of the page.
     """
     folder = store.run_folder(run_name(recipe))
     page, mark = folder / "report.html", folder / "report.keys"
-    keys = " ".join(result["stages"]["evaluation"][-1]["key"] for result in results)
+    keys = f"page {_PAGE_VERSION} " + " ".join(result["stages"]["evaluation"][-1]["key"] for result in results)
     if not (page.exists() and mark.exists() and mark.read_text() == keys):
-        write_page(fill_report(store, recipe, results, summary), page)
+        write_page(fill_report(store, recipe, prompts_key, results, final), page)
         mark.write_text(keys)
     return page
 
 
-def fill_report(store: Store, recipe: Recipe, results: list[Json], summary: Json) -> RunReport:
+def fill_report(store: Store, recipe: Recipe, prompts_key: str, results: list[Json], final: Json) -> RunReport:
     """Collect what the page shows."""
-    rounds = [_round(store, recipe, result) for result in results]
-    last = summary["final"]["round"]
-    final = next((one for one in results if one["round"] == last), None)
+    prompts = read_rows(store.dataset("prompts", prompts_key))
+    winner = next((one for one in results if one["round"] == final["round"]), None)
     return RunReport(
         run=run_name(recipe),
         recipe=recipe.name,
         seed=recipe.seed,
-        rounds=rounds,
+        rounds=[_round(store, recipe, prompts, result) for result in results],
         final=Final(
-            policy=final["policy"]["key"] if final else recipe.policy.model,
-            round=last,
-            over_start=_read(JudgeFigures, final["evaluation"]["start"]) if final else None,
+            policy=winner["policy"]["key"] if winner else recipe.policy.model,
+            round=final["round"],
+            over_start=_read(JudgeFigures, winner["evaluation"]["start"]) if winner else None,
         ),
     )
 
 
-def _round(store: Store, recipe: Recipe, result: Json) -> RoundReport:
+def _round(store: Store, recipe: Recipe, prompts: pa.Table, result: Json) -> RoundReport:
     facts, stages = result["evaluation"], result["stages"]
     verdicts = read_rows(_dataset(store, stages["evaluation"][-1]))
-    judged = verdicts.filter(pc.field("judge") == recipe.evaluation.judge.kind)
-    prompts = read_rows(store.dataset("prompts", plan_prompts(recipe).key))
+    judged = verdicts.filter(pc.field("judge") == JUDGE)
     return RoundReport(
         round=result["round"],
         policy=result["policy"]["key"],
@@ -77,7 +77,7 @@ def _round(store: Store, recipe: Recipe, result: Json) -> RoundReport:
         judge=_read(JudgeFigures, facts["judge"]),
         annotator=_read(JudgeFigures, facts["annotator"]),
         win_rate_over_start=_read(Interval, facts["start"]["win_rate"]),
-        kl=_read(Kl, facts["kl"]),
+        kl=_read(Kl, facts["kl"]) if facts["kl"] else None,
         funnel=_funnel(stages),
         drops=drop_counts(_drops(store, stages)),
         pairs=sample_pairs(read_rows(_dataset(store, stages["filtering"][0])), _SAMPLES, recipe.seed),

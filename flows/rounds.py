@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any  # JSON values
+
+import yaml
 
 from flows.keys import answer_fields
 from flows.recipe import Recipe
@@ -38,15 +39,15 @@ def round_figures(result: dict[str, Any]) -> dict[str, Any]:
         "win_rate_old": judge["win_rate"]["mean"],
         "annotator_before": annotator["old_mean"],
         "annotator_after": annotator["new_mean"],
-        "kl": facts["kl"]["per_sequence"],
+        "kl": facts["kl"]["per_sequence"] if facts["kl"] else None,
         "mean_tokens": facts["mean_tokens"],
         "decision": facts["decision"]["decision"],
         "seconds": result["seconds"],
     }
 
 
-def run_summary(recipe: Recipe, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sum a run up: every round's figures, and those of the last good policy."""
+def run_summary(recipe: Recipe, prompts: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum a run up: every round's figures, those of the last good policy, and how much came from the store."""
     rounds = [round_figures(result) for result in results]
     passed = [
         (figures, result) for figures, result in zip(rounds, results, strict=True) if figures["decision"] == "pass"
@@ -70,7 +71,7 @@ def run_summary(recipe: Recipe, results: list[dict[str, Any]]) -> dict[str, Any]
             "win_rate_start": 0.5,
             "policy": policy,
         }
-    outcomes = all_outcomes(results)
+    outcomes = [*prompts, *all_outcomes(results)]
     return {
         "run": run_name(recipe),
         "rounds": rounds,
@@ -92,11 +93,12 @@ def keep_round(store: Store, recipe: Recipe, result: dict[str, Any]) -> None:
     write_text(folder / "round.json", json.dumps(result, indent=1))
 
 
-def keep_summary(store: Store, recipe: Recipe, summary: dict[str, Any]) -> Path:
-    """Write the run's summary and its recipe as it was resolved."""
-    import yaml
+def keep_recipe(store: Store, recipe: Recipe) -> None:
+    """Write the run's recipe as it was resolved."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    write_text(store.run_folder(run_name(recipe)) / "recipe.yaml", text)
 
-    folder = store.run_folder(run_name(recipe))
-    write_text(folder / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    write_text(folder / "summary.json", json.dumps(summary, indent=1))
-    return folder
+
+def keep_summary(store: Store, recipe: Recipe, summary: dict[str, Any]) -> None:
+    """Write the run's summary."""
+    write_text(store.run_folder(run_name(recipe)) / "summary.json", json.dumps(summary, indent=1))

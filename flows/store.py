@@ -8,7 +8,9 @@ A killed stage leaves whole shards without a manifest; a rerun does the missing 
 """
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,8 +75,28 @@ class Dataset:
         """Write the tables of one shard; the main table goes last and means that the shard is whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(tables, key=lambda name: name == MAIN_TABLE):
+            path = self.folder / f"{name}-{index:05d}.parquet"
             if name == MAIN_TABLE or tables[name].num_rows:
-                write_table(self.folder / f"{name}-{index:05d}.parquet", tables[name])
+                write_table(path, tables[name])
+            else:
+                path.unlink(missing_ok=True)  # of a try that was killed before its main table
+
+    def read_shard(self, index: int, table: str = MAIN_TABLE) -> pa.Table:
+        """Read one shard of a table."""
+        return pq.read_table(self.shards(table)[index])
+
+    def remove_shard(self, index: int) -> None:
+        """Take a shard back, its main table first: without that it counts as not done."""
+        for path in sorted(
+            self.folder.glob(f"*-{index:05d}.parquet"), key=lambda path: path.name[:5] != MAIN_TABLE + "-"
+        ):
+            path.unlink()
+
+    def clear(self) -> None:
+        """Take back everything; only for a dataset that is not complete."""
+        if self.manifest() is not None:
+            raise ValueError(f"{self.folder} is complete; remove the folder by hand if you mean it")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def read(self, table: str = MAIN_TABLE, columns: list[str] | None = None) -> pa.Table | None:
         """Read all shards of a table as one; None where there is none."""
@@ -103,7 +125,7 @@ class Dataset:
             version=version,
             parts=parts,
             rows={name: self.n_rows(name) for name in sorted(names)},
-            checksums={str(path.relative_to(self.folder)): file_checksum(path) for path in files},
+            checksums={str(path.relative_to(self.folder)): _flush(path) for path in files},
             facts=facts,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -115,6 +137,13 @@ class Dataset:
         """Hold the dataset's lock: nobody else writes it."""
         with locks.hold(self.lock_path) as lock:
             yield lock
+
+
+def _flush(path: Path) -> str:
+    """Have a file on the disk before the manifest says that it is; give its checksum."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return file_checksum(path)
 
 
 class Store:

@@ -51,7 +51,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
         passed,
         f"{figures['win_rate_start']:.1%}, {figures['win_rate_old']:.1%}",
         f"{figures['annotator_before']:.2f} > {figures['annotator_after']:.2f}",
-        f"{figures['kl']:.2f}",
+        "" if figures["kl"] is None else f"{figures['kl']:.2f}",
         "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.1f}",
         "[green]pass[/]" if accepted else "[red]old one kept[/]",
     ]

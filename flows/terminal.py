@@ -73,7 +73,7 @@ def user_errors() -> Iterator[None]:
         yield
     except FieldError as error:
         _fail(str(error), WRONG_USAGE)
-    except (StageError, FileNotFoundError, ValueError, OSError) as error:
+    except (StageError, ValueError, OSError) as error:
         _fail(str(error), FAILED)
     except KeyboardInterrupt:
         _fail("interrupted; what was finished is kept, and the same command goes on from there", FAILED)

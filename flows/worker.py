@@ -106,7 +106,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     if isinstance(config, RubricConfig):
         from generation.chat_client import ChatClient
 
-        client = ChatClient.from_config(config, "judging.annotator")
+        client = ChatClient.from_config(config, job["field"])
     with open_judge(config, client=client) as judge:
         stage = Scoring(judge, config.kind, _prompts(job))
         map_shards(shards, stage, out.write_shard, counter.add)
@@ -124,13 +124,15 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     tokenizer = load_tokenizer(policy)
     model = load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
     prompts = _prompts(job).to_pylist()
-    prompt_ids = {row["prompt_id"]: render_prompt(tokenizer, row["messages"]) for row in prompts}
+    messages = {row["prompt_id"]: row["messages"] for row in prompts}
     out = Dataset("logprobs", job["key"], Path(job["out"]))
     for index, path in Dataset("generation", "", Path(job["candidates"])).shards().items():
         rows = pq.read_table(path, columns=["candidate_id", "prompt_id", "token_ids"]).to_pylist()
         known = [row for row in rows if row["token_ids"]]
         sums = sequence_logprobs(
-            model, [prompt_ids[row["prompt_id"]] for row in known], [row["token_ids"] for row in known],
+            model,
+            [render_prompt(tokenizer, messages[row["prompt_id"]]) for row in known],
+            [row["token_ids"] for row in known],
             pad_id=0, batch_size=32,  # masked, so any id will do
         )  # fmt: skip
         table = {"candidate_id": [row["candidate_id"] for row in known], "logprob_sum": sums}

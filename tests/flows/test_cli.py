@@ -4,6 +4,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -97,6 +98,25 @@ def test_answers_of_two_policies_are_compared_from_plain_files(prefloop, tmp_pat
     assert found["rows"] == {str(tmp_path / "verdicts.parquet"): 2}
 
 
+def test_a_judge_that_failed_is_asked_again_once_it_is_mended(prefloop, tmp_path):
+    rows = [{"prompt": f"Say {i}", "response": f"{i}"} for i in range(4)]
+    (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prefloop("import", tmp_path / "answers.jsonl", "--output", tmp_path / "in")
+    function = tmp_path / "my_verifier.py"
+    command = [
+        "judge", "--kind", "verifier", "--set", "function=my_verifier:score",
+        *(f"--{name}={tmp_path / 'in' / name}.parquet" for name in ("prompts", "candidates")),
+        "--output", tmp_path / "scores.parquet",
+    ]  # fmt: skip
+    function.write_text("def score(prompts, completions, **columns):\n    return [None] * len(prompts)\n")
+    done = prefloop(*command, code=1, PYTHONPATH=str(tmp_path))
+    assert "4 of 4" in done.stderr
+    assert "Traceback" not in done.stderr
+    function.write_text("def score(prompts, completions, **columns):\n    return [1.0] * len(prompts)\n")
+    prefloop(*command, PYTHONPATH=str(tmp_path))
+    assert pq.read_table(tmp_path / "scores.parquet")["score"].to_pylist() == [1.0] * 4
+
+
 def test_a_stage_on_a_table_without_ids_names_the_column(prefloop, tmp_path):
     source = tmp_path / "answers.jsonl"
     source.write_text(json.dumps({"prompt": "Say A", "response": "A", "score": 1}))
@@ -148,4 +168,5 @@ def test_a_judge_that_fails_on_every_row_stops_the_run_and_nothing_is_kept_as_do
     done = served("run", path, "--workspace", tmp_path / "w", code=1)
     assert "no_reference" in done.stderr
     assert "max_unscored_share" in done.stderr
+    assert "Traceback" not in done.stderr
     assert list((tmp_path / "w" / "stages" / "judging").glob("*/manifest.json")) == []

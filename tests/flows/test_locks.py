@@ -47,6 +47,25 @@ def test_a_takeover_ends_the_child_that_a_killed_holder_left(tmp_path: Path, hol
         assert not left.is_alive()
 
 
+def test_a_takeover_ends_the_group_of_a_leader_that_is_dead_already(tmp_path: Path):
+    leader = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True)\n"
+         "p.wait()"],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    grandchild = locks.ProcessId.of(int(leader.stdout.readline()))
+    with locks.hold(tmp_path / "x.lock") as lock:
+        lock.record_child(leader.pid)
+        record = (tmp_path / "x.lock").read_text()
+    leader.kill()
+    leader.wait()
+    leader.stdout.close()
+    assert grandchild.is_alive()
+    (tmp_path / "x.lock").write_text(record)  # as a holder leaves it that is killed
+    with locks.hold(tmp_path / "x.lock"):
+        assert not grandchild.is_alive()
+
+
 def test_a_live_holder_is_waited_for(tmp_path: Path, holder):
     process, child = holder
     waiter = subprocess.Popen(

@@ -54,6 +54,30 @@ def test_token_ids_survive_their_encoding(tmp_path: Path):
     assert dataset.read(columns=["token_ids"]).to_pydict() == {"token_ids": [[1, 2, 300_000]]}
 
 
+def test_a_shard_that_is_taken_back_is_not_done(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("judging", "abc")
+    dataset.write_shard(0, {"part": rows(1), "drops": rows(2)})
+    dataset.write_shard(1, {"part": rows(3)})
+    dataset.remove_shard(0)
+    assert list(dataset.shards()) == [1]
+    assert dataset.shards("drops") == {}
+
+
+def test_a_shard_written_again_keeps_no_drops_of_its_first_try(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("generation", "abc")
+    dataset.write_shard(0, {"part": rows(1), "drops": rows(2)})
+    dataset.write_shard(0, {"part": rows(1, 2), "drops": rows()})
+    assert dataset.shards("drops") == {}
+
+
+def test_a_complete_dataset_is_not_cleared(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("policies", "abc")
+    dataset.write_shard(0, {"part": rows(1)})
+    dataset.commit(1, {}, {})
+    with pytest.raises(ValueError, match="is complete"):
+        dataset.clear()
+
+
 def test_the_first_plan_of_a_dataset_stays(tmp_path: Path):
     dataset = Store(tmp_path).dataset("generation", "abc")
     assert dataset.plan({"prompts_per_shard": 4}) == {"prompts_per_shard": 4}

@@ -1,0 +1,78 @@
+"""What must hold before a dataset of a child process counts as done; what does not hold is not kept.
+
+A failure is never cached: shards with rows that failed are removed again, so that a rerun, once the trouble is mended,
+tries these rows and no others.
+"""
+
+from collections import Counter
+
+import pyarrow as pa
+
+from flows.build import read_rows
+from flows.child import StageError
+from flows.store import Dataset
+from judging.scoring import check_scores
+
+# Trouble with a server that may be over at the next try (generation.chat_line); a prompt dropped for it is not done.
+_CAN_HEAL = {"timeout", "connection", "rate_limited", "server_error", "invalid_json"}
+
+
+def check_candidates(dataset: Dataset, prompts: pa.Table, k: int) -> None:
+    """Check conservation: every prompt has k candidates or stands in the ledger, none for trouble that can heal.
+
+    Raises:
+        StageError: Rows are missing, there is not one candidate, or a server failed some prompts.
+    """
+    _refuse_healable_drops(dataset)
+    candidates = dataset.read(columns=["prompt_id"])
+    drops = dataset.read("drops", columns=["id"])
+    counts = Counter(candidates.column("prompt_id").to_pylist()) if candidates is not None else Counter()
+    dropped = set(drops.column("id").to_pylist()) if drops is not None else set()
+    asked = set(prompts.column("prompt_id").to_pylist())
+    if counts.keys() | dropped != asked or counts.keys() & dropped or any(n != k for n in counts.values()):
+        dataset.clear()
+        raise StageError(
+            f"generation: {len(asked)} prompts went in, {len(counts)} have candidates and {len(dropped)} were dropped; "
+            f"these do not add up, so nothing was kept: {dataset.folder}"
+        )
+    if not counts:
+        reasons = dict(Counter(read_drops(dataset)))
+        dataset.clear()
+        raise StageError(f"generation: all {len(asked)} prompts were dropped: {reasons}")
+
+
+def check_judged(dataset: Dataset, n_candidates: int, max_unscored_share: float) -> pa.Table:
+    """Check that every candidate has a score row and few enough are unscored; give the rows.
+
+    Raises:
+        StageError: With the counts by reason and the fix.
+    """
+    scores = read_rows(dataset)
+    try:
+        check_scores(n_candidates, scores, max_unscored_share)
+    except RuntimeError as error:
+        for index in dataset.shards():
+            if dataset.read_shard(index).column("score").null_count:
+                dataset.remove_shard(index)
+        raise StageError(str(error)) from error
+    return scores
+
+
+def read_drops(dataset: Dataset) -> list[str]:
+    """List the reasons of a dataset's drops, a row each."""
+    drops = dataset.read("drops", columns=["reason"])
+    return drops.column("reason").to_pylist() if drops is not None else []
+
+
+def _refuse_healable_drops(dataset: Dataset) -> None:
+    failed: Counter[str] = Counter()
+    for index in dataset.shards("drops"):
+        reasons = set(dataset.read_shard(index, "drops").column("reason").to_pylist()) & _CAN_HEAL
+        if reasons:
+            failed.update(r for r in dataset.read_shard(index, "drops").column("reason").to_pylist() if r in reasons)
+            dataset.remove_shard(index)
+    if failed:
+        raise StageError(
+            f"generation: the server failed {failed.total()} prompts {dict(failed)}; their shards were not kept, "
+            f"the same command tries them again"
+        )
