@@ -3,10 +3,11 @@
 Fields marked `how` change speed or memory, never an answer, so they stay out of the cache key.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.config import JsonDict
 
 _HOW: JsonDict = {"how": True}
@@ -103,20 +104,41 @@ class TransformersConfig(BaseModel, extra="forbid", frozen=True, use_attribute_d
     """CPU threads."""
 
 
-class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+def _plain_address(address: str) -> str:
+    """Refuse what may carry a password or key; neither is repeated."""
+    if re.search("[@?#]", address):
+        raise ValueError(
+            "the address carries a user name, password or query: give it up to its path, such as "
+            "http://127.0.0.1:8000/v1, and the name of a variable that holds the key as api_key_env"
+        )
+    return address
+
+
+def _variable_name(name: str) -> str:
+    """Refuse what is no name of a variable without repeating it: people put the key itself there."""
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("this is no name of an environment variable: put the key into one and give its name here")
+    return name
+
+
+_Address = Annotated[str, AfterValidator(_plain_address)]
+_VariableName = Annotated[str, AfterValidator(_variable_name)]
+
+
+class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """Any OpenAI-compatible server; without `base_url` the flow starts vLLM's own with the round's weights."""
 
     name: Literal["openai"] = "openai"
-    base_url: str | None = None
+    base_url: _Address | None = None
     """Address of a running server, such as http://127.0.0.1:8000/v1; null starts one for the round's policy."""
     model: str | None = None
     """Name of the model on the server at `base_url`; part of the cache key, since its weights can't be hashed."""
-    api_key_env: str | None = None
+    api_key_env: _VariableName | None = Field(default=None, json_schema_extra=_HOW)
     """Name of the environment variable that holds the API key; the key itself never stands in a recipe."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the server that the flow starts."""
     max_model_len: int | None = Field(default=None, ge=8)
-    """Most tokens of prompt and answer together, for the server that the flow starts."""
+    """Most tokens of prompt and answer together, for the server that the flow starts; another one has its own."""
     max_num_seqs: int = Field(default=64, ge=1, json_schema_extra=_HOW)
     """Sequences decoded at once by the server that the flow starts."""
     kv_cache_mb: int | None = Field(default=None, ge=16, json_schema_extra=_HOW)
@@ -131,11 +153,13 @@ class OpenAIConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """CPU threads of the server that the flow starts."""
 
     @model_validator(mode="after")
-    def _name_the_served_model(self) -> "OpenAIConfig":
+    def _fit_the_server(self) -> "OpenAIConfig":
         if (self.base_url is None) != (self.model is None):
             raise ValueError(
                 "give `base_url` and `model` together (a running server), or neither (the flow starts one)"
             )
+        if self.base_url is not None and self.max_model_len is not None:
+            raise ValueError("max_model_len is for the server that the flow starts: leave it out beside `base_url`")
         return self
 
 

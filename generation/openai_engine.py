@@ -66,10 +66,8 @@ class OpenAIEngine:
 
     @property
     def max_model_len(self) -> int:
-        """Most tokens of prompt and answer together; of an outside server what the recipe says, else no limit."""
-        if self._config.base_url is None:
-            return self.server.max_model_len
-        return self._config.max_model_len or UNKNOWN_MAX_MODEL_LEN
+        """Most tokens of prompt and answer together; an outside server's is unknown, so it refuses by itself."""
+        return self.server.max_model_len if self._config.base_url is None else UNKNOWN_MAX_MODEL_LEN
 
     def __enter__(self) -> Self:
         """Start the policy's server and check its weights, or learn how to talk to the outside one.

@@ -3,10 +3,11 @@
 Fields marked `how` change speed or memory, never an answer, so they stay out of the cache key.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.config import JsonDict
 
 _HOW: JsonDict = {"how": True}
@@ -48,15 +49,36 @@ class MathsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     kind: Literal["maths"]
 
 
-class RubricConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+def _plain_address(address: str) -> str:
+    """Refuse what may carry a password or key; neither is repeated."""
+    if re.search("[@?#]", address):
+        raise ValueError(
+            "the address carries a user name, password or query: give it up to its path, such as "
+            "http://127.0.0.1:8000/v1, and the name of a variable that holds the key as api_key_env"
+        )
+    return address
+
+
+def _variable_name(name: str) -> str:
+    """Refuse what is no name of a variable without repeating it: people put the key itself there."""
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("this is no name of an environment variable: put the key into one and give its name here")
+    return name
+
+
+_Address = Annotated[str, AfterValidator(_plain_address)]
+_VariableName = Annotated[str, AfterValidator(_variable_name)]
+
+
+class RubricConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """A pointwise language-model judge behind an OpenAI-compatible server."""
 
     kind: Literal["rubric"]
-    base_url: str
+    base_url: _Address
     """Address of the server, such as http://127.0.0.1:8000/v1."""
     model: str
     """Name of the model on that server."""
-    api_key_env: str | None = None
+    api_key_env: _VariableName | None = Field(default=None, json_schema_extra=_HOW)
     """Name of the environment variable that holds the API key."""
     rubric: str = "Rate how helpful, correct and clear the answer is."
     """What the judge is asked to rate."""
@@ -74,6 +96,12 @@ class RubricConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Seconds one request may take before it is tried again."""
     max_retries: int = Field(default=5, ge=0, json_schema_extra=_HOW)
     """Tries after the first one for a request that failed in a way that can heal."""
+
+    @model_validator(mode="after")
+    def _two_ratings(self) -> "RubricConfig":
+        if self.min_score >= self.max_score:
+            raise ValueError(f"min_score {self.min_score} must be below max_score {self.max_score}")
+        return self
 
 
 class RecordedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):

@@ -83,13 +83,7 @@ class RubricJudge:
     """Asks the judge of a recipe about one answer at a time."""
 
     def __init__(self, config: RubricConfig, client: ChatClient) -> None:
-        """Hold the recipe's part and a client for its server.
-
-        Raises:
-            ValueError: The scale has fewer than two ratings.
-        """
-        if config.min_score >= config.max_score:
-            raise ValueError(f"min_score {config.min_score} must be below max_score {config.max_score}")
+        """Hold the recipe's part and a client for its server."""
         self._config = config
         self._client = client
 

@@ -43,12 +43,15 @@ class LoraConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Share of adapter inputs dropped while training."""
 
 
+_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """One round's training."""
 
     loss: LossConfig = DpoConfig(name="dpo")
     """The preference loss and its own hyper-parameters."""
-    learning_rate: float | list[float] = 5e-7
+    learning_rate: _Rate | Annotated[list[_Rate], Field(min_length=1)] = 5e-7
     """Peak learning rate; a list gives one a round, the last for all rounds after."""
     lr_schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""

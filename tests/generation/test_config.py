@@ -24,6 +24,7 @@ SERVER = {"name": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "big"}
         (GenerationConfig, {"engine": {"name": "sglang"}}, "'vllm', 'transformers', 'openai'"),
         (GenerationConfig, {"engine": {"name": "vllm", "batch_size": 3}}, "Extra inputs are not permitted"),
         (OpenAIConfig, {"base_url": "http://127.0.0.1:1/v1"}, "`base_url` and `model` together"),
+        (OpenAIConfig, SERVER | {"max_model_len": 64}, "leave it out beside `base_url`"),
         (PromptsConfig, {}, "exactly one of `path`"),
         (PromptsConfig, {"path": Path("a"), "dataset": "b"}, "exactly one of `path`"),
         (SplitConfig, {"eval_share": 0.6, "vault_share": 0.4}, "nothing would be left to train on"),
@@ -42,3 +43,19 @@ def test_one_own_answer_and_one_of_another_policy_make_a_pair():
 def test_only_an_engine_in_the_process_wants_an_environment():
     assert engine_environment(VllmConfig(threads=3))["OMP_NUM_THREADS"] == "3"
     assert engine_environment(OpenAIConfig()) == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"base_url": "http://ada:s3cret@host/v1"},
+        {"base_url": "http://ada:s3/cret@host/v1"},
+        {"base_url": "http://host/v1?key=s3cret"},
+        {"api_key_env": "sk-s3cret"},
+        {"api_key_env": "s3cret key"},
+    ],
+)
+def test_a_password_in_place_of_an_address_or_a_name_is_refused_without_repeating_it(fields):
+    with pytest.raises(ValidationError) as error:
+        OpenAIConfig(**(SERVER | fields))
+    assert "s3" not in str(error.value)

@@ -323,8 +323,3 @@ def test_answers_are_drawn_only_as_needed(server):
         next(verdicts)
         verdicts.close()
     assert next(drawn) <= 4
-
-
-def test_scale_needs_two_ratings(server):
-    with pytest.raises(ValueError, match="min_score 5 must be below max_score 5"):
-        judge_of(server, min_score=5)
