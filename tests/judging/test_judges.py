@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from judging.config import MathsConfig, RecordedConfig, RewardModelConfig, VerifierConfig
+from judging.config import MathsConfig, RecordedConfig, RewardModelConfig, RubricConfig, VerifierConfig
 from judging.judges import open_judge
 
 
@@ -13,6 +13,7 @@ from judging.judges import open_judge
         (RewardModelConfig(kind="reward_model", model="a/b"), "RewardModel"),
         (VerifierConfig(kind="verifier", function="a:b"), "Verifier"),
         (MathsConfig(kind="maths"), "Maths"),
+        (RubricConfig(kind="rubric", base_url="http://127.0.0.1:1/v1", model="judge"), "RubricJudge"),
         (RecordedConfig(kind="recorded", path="scores.jsonl"), "Recorded"),
     ],
 )
