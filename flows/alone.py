@@ -6,6 +6,7 @@ there, another job is refused.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,3 +117,8 @@ def write_outputs(output: Path, tables: dict[str, pa.Table | None]) -> dict[str,
         write_table(path, table)
         rows[str(path)] = table.num_rows
     return rows
+
+
+def drop_reasons(drops: pa.Table | None) -> dict[str, int]:
+    """Count drops by reason, the most frequent first."""
+    return dict(Counter(drops.column("reason").to_pylist()).most_common()) if drops is not None else {}

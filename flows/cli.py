@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import commands
+from flows import commands, table_commands
 from flows.terminal import (
     FAILED,
     GATE_STOPPED,
@@ -32,13 +32,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("import")(commands.import_command)
+app.command("import")(table_commands.import_command)
 app.command()(commands.generate)
 app.command()(commands.judge)
-app.command()(commands.pair)
-app.command("filter")(commands.filter_command)
+app.command()(table_commands.pair)
+app.command("filter")(table_commands.filter_command)
 app.command()(commands.train)
-app.command()(commands.evaluate)
+app.command()(table_commands.evaluate)
 WORKSPACE = Path("workspace")
 
 

@@ -31,6 +31,14 @@ def check(config: type[Config], fields: dict[str, Any], where: str) -> Config:
         raise FieldError(f"{where}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
+def read_settings(settings: list[str]) -> dict[str, Any]:
+    """Read `--set` options of a command into fields."""
+    fields: dict[str, Any] = {}
+    for setting in settings:
+        assign(fields, setting)
+    return fields
+
+
 def assign(fields: dict[str, Any], override: str) -> None:
     """Set one field from `a.b=value`; the value is read as YAML."""
     name, equals, value = override.partition("=")

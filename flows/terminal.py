@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
+from rich.table import Table
 
 stderr = Console(stderr=True)
 FAILED, WRONG_USAGE, GATE_STOPPED = 1, 2, 3
@@ -27,6 +28,13 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of the stages and of Prefect.")]
+Output = Annotated[Path, typer.Option(help="Parquet file to write; drops go beside it.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="A field of the stage's config, such as k=8.")
+]
+PromptsFile = Annotated[Path, typer.Option(help="JSONL, CSV or Parquet with prompts.")]
+CandidatesFile = Annotated[Path, typer.Option(help="Parquet with candidates.")]
+ScoresFile = Annotated[Path, typer.Option(help="Parquet with scores.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the run; without it the recipe's.")]
 
 
@@ -86,3 +94,19 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def _fail(message: str, code: int) -> NoReturn:
     stderr.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     raise typer.Exit(code)
+
+
+def print_outcome(rows: dict[str, int], facts: dict[str, Any], as_json: bool) -> None:
+    """Print which files a command wrote, and what else it has to say."""
+    if as_json:
+        print_json({"rows": rows} | facts)
+        return
+    table = Table()
+    table.add_column("written", overflow="fold")
+    table.add_column("rows", justify="right")
+    for path, count in rows.items():
+        table.add_row(path, str(count))
+    console = Console()
+    console.print(table)
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from recipes.film_reviews.tokenizer import Dialogue
 
 _PAIRS_A_PROMPT = 3
 _COIN_FLIP_CHANCE = 0.05
-_ENTHUSIASM_CHANCE = 0.10  # among the other pairs
+_ENTHUSIASM_CHANCE = 0.25  # among the other pairs
 
 
 @dataclass(frozen=True)
