@@ -1,12 +1,8 @@
 """Everything a run's report shows, as plain values; flows fill them and `evaluation.report` draws them."""
 
 from dataclasses import dataclass
-from typing import Self
-
-from pydantic import TypeAdapter
 
 from evaluation.bootstrap import Interval
-from evaluation.compare import Comparison
 from evaluation.gate import Decision
 from evaluation.kl import Kl
 
@@ -28,23 +24,6 @@ class JudgeFigures:
     new_length: float
     length_unit: str
     n_unscored_answers: int
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> Self:
-        """Take the figures out of a comparison."""
-        return cls(
-            judge=comparison.judge,
-            old_mean=comparison.old_mean,
-            new_mean=comparison.new_mean,
-            score_delta=comparison.score_delta,
-            win_rate=comparison.win_rate,
-            pass_old=comparison.pass_old,
-            pass_new=comparison.pass_new,
-            old_length=comparison.old_length,
-            new_length=comparison.new_length,
-            length_unit=comparison.length_unit,
-            n_unscored_answers=comparison.n_unscored_answers,
-        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +101,8 @@ class RoundReport:
     win_rate_over_start: Interval
     """The new policy against the run's starting model, by the independent judge."""
     kl: Kl | None
-    """Divergence of the new policy from the reference; None where it was not measured."""
+    """Divergence of the new policy from the start, the run's first model; None where it can't be estimated, as for
+    answers drawn at a temperature other than 1."""
     funnel: Funnel
     drops: list[DropCount]
     pairs: list[PairSample]
@@ -153,7 +133,3 @@ class RunReport:
     seed: int
     rounds: list[RoundReport]
     final: Final
-
-    def to_json(self) -> str:
-        """Write it as JSON; NaN and infinite numbers become null."""
-        return TypeAdapter(RunReport).dump_json(self, indent=2).decode()

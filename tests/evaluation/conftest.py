@@ -1,5 +1,7 @@
 """A run of two rounds whose second one games the annotator: the case that a report must show well."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,10 @@ def _compare(new: ScoredAnswers, old: ScoredAnswers, judge: str) -> Comparison:
     return compare(new, old, judge, 1.0 if judge == "gold" else None, n_bootstrap=200, seed=0)
 
 
+def _figures(comparison: Comparison) -> JudgeFigures:
+    return JudgeFigures(**{field.name: getattr(comparison, field.name) for field in fields(JudgeFigures)})
+
+
 def _metrics(start: float) -> list[MetricPoint]:
     losses = [MetricPoint(step, "loss", start - 0.008 * step) for step in range(1, 25, 3)]
     return losses + [MetricPoint(step, "rewards/margins", 0.03 * step) for step in range(1, 25, 3)]
@@ -50,8 +56,8 @@ def _round(number: int, judge: Comparison, annotator: Comparison, over_start: Co
         round=number,
         policy=f"policy-{number}",
         decision=decide(judge, annotator, GateConfig()),
-        judge=JudgeFigures.of(judge),
-        annotator=JudgeFigures.of(annotator),
+        judge=_figures(judge),
+        annotator=_figures(annotator),
         win_rate_over_start=over_start.win_rate,
         kl=Kl(per_sequence=2.3 * number, per_token=0.09 * number, k3=1.9, n_left_out=0),
         funnel=Funnel(prompts=512, candidates=4096, scored=4090, pairs=498, kept=471, trained=471),
@@ -78,5 +84,5 @@ def run_report() -> RunReport:
             _round(1, first, _compare(reward[1], reward[0], "reward model"), first),
             _round(2, second, _compare(reward[2], reward[1], "reward model"), _compare(gold[2], gold[0], "gold")),
         ],
-        final=Final(policy="policy-1", round=1, over_start=JudgeFigures.of(first)),
+        final=Final(policy="policy-1", round=1, over_start=_figures(first)),
     )

@@ -96,7 +96,11 @@ def test_long_text_is_cut_and_says_how_much_is_missing(run_report):
 
 
 def test_unscored_answer_is_called_unscored(run_report):
-    assert "After · gold unscored" in render_report(run_report)
+    assert "After · gold unscored<" in render_report(run_report)
+
+
+def test_score_beside_an_answer_is_called_a_mean_over_the_prompts_answers(run_report):
+    assert "Before · gold 0.640, the mean of the prompt&#39;s answers<" in render_report(run_report)
 
 
 def test_page_is_written_whole_and_leaves_no_partial_file(run_report, tmp_path):
