@@ -13,6 +13,7 @@ sample index. Work is done on columns; a million candidates take three to four C
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,16 +67,16 @@ def pair_best_worst(prompts: pa.Table, candidates: pa.Table, scores: pa.Table, c
         prompts: Table of `generation.schema.PROMPTS`; those without candidates are not looked at.
         candidates: Table of `generation.schema.CANDIDATES`.
         scores: Table of `judging.schema.SCORES` of one judge, one row a candidate, in any order.
-        config: The margin that a pair needs.
+        config: The rule, and the margin that a pair needs.
 
     Raises:
         ValueError: If a candidate has no prompt or not exactly one score row, or an id stands twice.
         RuntimeError: If prompts or candidates were lost on the way.
     """
     joined = join_candidates(prompts, candidates, scores)
-    best = _find_best_worst(joined)
+    best = _RULES[config.rule](joined)
     keep = best.margin > config.min_margin
-    pairs = _build_pairs(prompts, candidates, joined, best, keep)
+    pairs = _build_pairs(prompts, candidates, joined, best, keep, config.rule)
     used = np.zeros(len(candidates), dtype=bool)
     used[best.chosen[keep]] = used[best.rejected[keep]] = True
     drops = build_drops(prompts, candidates, joined, used, config.min_margin)
@@ -162,7 +163,12 @@ def _pick(starts: Ints, keys: list[Floats]) -> Ints:
     return np.flatnonzero(alive)
 
 
-def _build_pairs(prompts: pa.Table, candidates: pa.Table, joined: Joined, best: _Best, keep: Bools) -> pa.Table:
+_RULES: dict[str, Callable[[Joined], _Best]] = {"best_worst": _find_best_worst}
+
+
+def _build_pairs(
+    prompts: pa.Table, candidates: pa.Table, joined: Joined, best: _Best, keep: Bools, rule: str
+) -> pa.Table:
     prompt_rows = prompts.select(["prompt_id", "messages", "split", "source"]).take(best.prompt[keep])
     columns: dict[str, object] = {name: prompt_rows[name] for name in prompt_rows.column_names}
     hashes: list[pa.ChunkedArray] = []
@@ -176,7 +182,7 @@ def _build_pairs(prompts: pa.Table, candidates: pa.Table, joined: Joined, best: 
         hashes.append(taken["prompt_hash"])
     columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
     columns["margin"] = best.margin[keep]
-    columns["rule"] = pa.repeat("best_worst", len(prompt_rows))
+    columns["rule"] = pa.repeat(rule, len(prompt_rows))
     ids = pa.table({name: columns[name] for name in ("prompt_id", "chosen_id", "rejected_id")})
     columns["pair_id"] = [pair_id(**row) for row in ids.to_pylist()]
     return pa.table([columns[name] for name in PAIRS.names], schema=PAIRS)
