@@ -68,20 +68,19 @@ def import_candidates(config: PromptsConfig, columns: ImportColumns) -> Imported
         ValueError: A file is broken, a column is missing, a score is no number or no candidate is left.
     """
     imported = _Import()
-    number = 0
-    for source in read_sources(config):
+    sources = read_sources(config)
+    for source in sources:
         named = _find(source, columns)
         apart = tuple(filter(None, (named.response, named.policy, named.score)))
         prompt_columns = find_columns(source, config, apart)
-        for row in source.rows:
-            number += 1
+        for number, row in enumerate(source.rows, start=1):
             try:
                 prompt = make_prompt(row, prompt_columns, source, number, config)
             except BadPromptError as error:
                 imported.drop(f"{source.name}#{number}", error.reason, row.get(prompt_columns.prompt))
             else:
                 imported.add(prompt, row, number, named)
-    return imported.tables(number)
+    return imported.tables(sum(len(source.rows) for source in sources))
 
 
 class _Import:
@@ -103,7 +102,7 @@ class _Import:
         author = as_text(policy) or prompt["source"]
         candidate = imported_candidate_id(id, author, text)
         if candidate in self._candidates:
-            self.drop(f"{candidate}#{number}", "duplicate_candidate", text)
+            self.drop(f"{candidate}#{prompt['source']}#{number}", "duplicate_candidate", text)
             return
         self._prompts.setdefault(id, prompt)
         self._candidates[candidate] = {

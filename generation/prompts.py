@@ -54,18 +54,18 @@ def read_prompts(config: PromptsConfig, run_seed: int) -> PromptTables:
     sources = read_sources(config)
     rows: dict[str, Row] = {}
     drops: list[Drop] = []
-    number = 0
     for source in sources:
         columns = find_columns(source, config)
-        for row in source.rows:
-            number += 1
+        for number, row in enumerate(source.rows, start=1):
             try:
                 prompt = make_prompt(row, columns, source, number, config)
             except BadPromptError as error:
                 drops.append(_drop(f"{source.name}#{number}", "messages", error.reason, row.get(columns.prompt)))
                 continue
             if (id := prompt["prompt_id"]) in rows:
-                drops.append(_drop(f"{id}#{number}", "duplicates", "duplicate_prompt", row[columns.prompt]))
+                drops.append(
+                    _drop(f"{id}#{source.name}#{number}", "duplicates", "duplicate_prompt", row[columns.prompt])
+                )
             else:
                 rows[id] = prompt
     _check(sources, len(rows), drops)

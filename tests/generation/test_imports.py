@@ -60,7 +60,7 @@ def test_repeated_and_empty_answers_are_dropped(tmp_path):
     assert tables.drops["reason"].to_pylist() == ["duplicate_candidate"] + ["empty_response"] * 2 + ["empty_prompt"]
     assert set(tables.drops["kind"].to_pylist()) == {"candidate"}
     ids = tables.drops["id"].to_pylist()
-    assert ids[0] == tables.candidates["candidate_id"][0].as_py() + "#2"
+    assert ids[0] == tables.candidates["candidate_id"][0].as_py() + "#answers.jsonl#2"
     assert len(set(ids)) == 4
 
 
@@ -80,3 +80,15 @@ def test_repeated_and_empty_answers_are_dropped(tmp_path):
 def test_a_bad_import_is_refused(tmp_path, row, columns, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, [row], columns)
+
+
+def test_rows_are_numbered_in_their_own_file(tmp_path):
+    answer = json.dumps({"prompt": "Hi", "response": "Yes?", "policy": "a"})
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        (tmp_path / name).write_text(answer)
+    tables = import_candidates(PromptsConfig(path=tmp_path), DEFAULT)
+    (id,) = tables.candidates["candidate_id"].to_pylist()
+    assert tables.drops["id"].to_pylist() == [f"{id}#b.jsonl#1", f"{id}#c.jsonl#1"]
+    (tmp_path / "c.jsonl").write_text(json.dumps({"prompt": "Hi", "response": "a", "score": "good"}))
+    with pytest.raises(ValueError, match=r"c\.jsonl, row 1: score is 'good'"):
+        import_candidates(PromptsConfig(path=tmp_path), DEFAULT)

@@ -78,6 +78,23 @@ def test_a_folder_is_read_file_by_file_up_to_the_limit(tmp_path):
     assert read(tmp_path, limit=2).prompts["source"].to_pylist() == ["a.jsonl", "a.jsonl"]
 
 
+def test_rows_are_numbered_in_their_own_file(tmp_path):
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        write_jsonl(tmp_path / name, [{"prompt": "one"}, {"prompt": ""}])
+    tables = read(tmp_path)
+    (id,) = tables.prompts["prompt_id"].to_pylist()
+    assert tables.drops["id"].to_pylist() == [
+        "a.jsonl#2",
+        f"{id}#b.jsonl#1",
+        "b.jsonl#2",
+        f"{id}#c.jsonl#1",
+        "c.jsonl#2",
+    ]
+    write_jsonl(tmp_path / "c.jsonl", [{"prompt": "two", "split": "test"}])
+    with pytest.raises(ValueError, match=r"c\.jsonl, row 1: split 'test' is none of"):
+        read(tmp_path)
+
+
 def test_source_files_are_those_that_are_read_in_their_order(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.jsonl", "sub/c.csv", "a.parquet", ".hidden.jsonl", "notes.txt"):
@@ -116,7 +133,7 @@ def test_rows_without_an_answerable_prompt_are_dropped_with_a_reason(tmp_path):
     assert reasons(tables.drops) == ["empty_prompt"] * 3 + ["bad_messages", "empty_prompt", "last_not_user",
                                                             "bad_messages", "duplicate_prompt"]  # fmt: skip
     last = tables.drops.to_pylist()[-1]
-    assert last["id"] == tables.prompts["prompt_id"][0].as_py() + "#9"
+    assert last["id"] == tables.prompts["prompt_id"][0].as_py() + "#a.jsonl#9"
     assert (last["kind"], last["stage"], last["step"], last["context"]) == ("prompt", "prompts", "duplicates", "good")
 
 
