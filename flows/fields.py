@@ -95,12 +95,13 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
 def _explain(problem: dict[str, Any], root: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "as a whole"
     got = json.dumps(problem.get("input"), default=str)
+    shown = len(got) < 80 and not isinstance(problem.get("input"), dict) and not field.endswith(_SECRET_FIELDS)
     if problem["type"] == "extra_forbidden":
         return f"{field}: unknown field; {_known_fields(problem['loc'], root)}"
     if problem["type"] == "missing":
         return f"{field}: this field is required and missing"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" + (f" (got {got})" if len(got) < 80 and not field.endswith(_SECRET_FIELDS) else "")
+    return f"{field}: {message}" + (f" (got {got})" if shown else "")
 
 
 def _known_fields(location: tuple[Any, ...], root: Any) -> str:
