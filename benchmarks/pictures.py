@@ -1,6 +1,6 @@
 """Draw the README's pictures from finished runs: the page of a demo run and the curves of an over-optimising one.
 
-    python benchmarks/pictures.py --page RUN_FOLDER --curves RUN_FOLDER --output docs/images
+    python -m benchmarks.pictures --page RUN_FOLDER --curves RUN_FOLDER --output docs/images
 
 A run's folder is WORKSPACE/runs/NAME. The page is photographed with Debian's chromium.
 """

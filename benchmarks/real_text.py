@@ -7,7 +7,7 @@ things with the command line alone, as a user would:
 2. maths prompts answered by the random model and judged by the maths verifier: no answer is marked, every prompt is
    tied at zero, and the run ends with a clear message and trains nothing.
 
-    python benchmarks/real_text.py --answers answers.parquet --maths maths.parquet --output DIR
+    python -m benchmarks.real_text --answers answers.parquet --maths maths.parquet --output DIR
 
 `answers.parquet` has the columns prompt, response, model and score; `maths.parquet` prompt and answer.
 """

@@ -61,7 +61,7 @@ def fill_report(store: Store, recipe: Recipe, prompts_key: str, results: list[Js
         final=Final(
             policy=winner["policy"]["key"] if winner else recipe.policy.model,
             round=final["round"],
-            over_start=_read(JudgeFigures, winner["evaluation"]["start"]) if winner else None,
+            over_start=_over_start(recipe, winner) if winner else None,
         ),
     )
 
@@ -74,8 +74,8 @@ def _round(store: Store, recipe: Recipe, prompts: pa.Table, result: Json) -> Rou
         round=result["round"],
         policy=result["policy"]["key"],
         decision=_read(Decision, facts["decision"]),
-        judge=_read(JudgeFigures, facts["judge"]),
-        annotator=_read(JudgeFigures, facts["annotator"]),
+        judge=_read(JudgeFigures, facts["judge"] | {"judge": recipe.evaluation.judge.kind}),
+        annotator=_read(JudgeFigures, facts["annotator"] | {"judge": recipe.judging.annotator.kind}),
         win_rate_over_start=_read(Interval, facts["start"]["win_rate"]),
         kl=_read(Kl, facts["kl"]) if facts["kl"] else None,
         funnel=_funnel(stages),
@@ -85,6 +85,10 @@ def _round(store: Store, recipe: Recipe, prompts: pa.Table, result: Json) -> Rou
         metrics=metric_points(read_rows(_dataset(store, stages["training"][0]))),
         seconds={name: sum(one["facts"]["seconds"] for one in outcomes) for name, outcomes in stages.items()},
     )
+
+
+def _over_start(recipe: Recipe, result: Json) -> JudgeFigures:
+    return _read(JudgeFigures, result["evaluation"]["start"] | {"judge": recipe.evaluation.judge.kind})
 
 
 def _funnel(stages: dict[str, list[Json]]) -> Funnel:
