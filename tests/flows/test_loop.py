@@ -92,9 +92,8 @@ def test_prefect_records_one_task_run_a_stage_and_its_table(run, prefect_server)
     names = sorted(flow_run["name"] for flow_run in flow_runs)
     assert {"round-1", "round-2"} <= set(names)
     tasks = _post(prefect_server, "task_runs/filter")
-    assert all(task["state"]["type"] == "COMPLETED" for task in tasks)
-    stages = sorted(task["name"] for task in tasks if task["name"].endswith("-1"))
-    assert {"generation-1", "judging-1", "filtering-1", "training-1"} <= set(stages)
+    done = {task["name"] for task in tasks if task["state"]["type"] == "COMPLETED"}  # other tests' runs fail on purpose
+    assert {f"{stage}-{n}" for stage in ("generation", "judging", "filtering", "training") for n in (1, 2)} <= done
     keys = {artifact["key"] for artifact in _post(prefect_server, "artifacts/filter")}
     assert {
         "stage-generation",
