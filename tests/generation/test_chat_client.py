@@ -127,10 +127,11 @@ def test_interrupt_leaves_no_thread_and_no_open_request(server):
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         list(client_of(server).chat(bodies(2)))
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while (server.open or threading.active_count() > before) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert (server.open, threading.active_count()) == (0, before)
+    assert server.open == 0
+    assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
 
 
 def test_error_in_the_source_reaches_the_caller(server):
