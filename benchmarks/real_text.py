@@ -69,7 +69,7 @@ def prefloop(*arguments: str) -> dict:
     return result
 
 
-def train_on_answers(answers: Path, model: Path, folder: Path) -> None:
+def train_on_answers(answers: Path, model: Path, folder: Path, max_length: int) -> None:
     """Import, pair, filter and train twice."""
     imported = folder / "imported"
     prefloop("import", str(answers), "--output", str(imported))
@@ -77,7 +77,7 @@ def train_on_answers(answers: Path, model: Path, folder: Path) -> None:
     prefloop("pair", *inputs, "--output", str(folder / "pairs.parquet"))
     prefloop("filter", "--input", str(folder / "pairs.parquet"), "--output", str(folder / "kept.parquet"))
     common = ["--input", str(folder / "kept.parquet"), "--model", str(model), "--set", "learning_rate=1e-5"]
-    common += ["--set", "batch_size=16", "--set", "micro_batch_size=4"]
+    common += ["--set", "batch_size=16", "--set", "micro_batch_size=2", "--set", f"max_length={max_length}"]
     for loss in ("simpo", "dpo"):
         prefloop("train", *common, "--output", str(folder / loss), "--set", f"loss.name={loss}")
 
@@ -114,13 +114,16 @@ def main() -> None:
     parser.add_argument("--maths", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--maths-rows", type=int, default=800, help="rows of the maths file to read")
+    parser.add_argument(
+        "--max-length", type=int, default=MAX_POSITIONS, help="longer pairs go to the ledger; less is faster"
+    )
     options = parser.parse_args()
     answers, maths = pq.read_table(options.answers), pq.read_table(options.maths)
     texts = [text for table in (answers, maths) for name in ("prompt", "response") for text in table[name].to_pylist()]
     options.output.mkdir(parents=True, exist_ok=True)
     model = options.output / "model"
     build_model(model, texts)
-    train_on_answers(options.answers.resolve(), model.resolve(), options.output.resolve())
+    train_on_answers(options.answers.resolve(), model.resolve(), options.output.resolve(), options.max_length)
     ask_maths(options.maths.resolve(), model.resolve(), options.output.resolve(), options.maths_rows)
 
 
