@@ -121,6 +121,15 @@ def test_closing_early_cancels_what_is_in_flight(server):
     assert threading.active_count() < before
 
 
+@pytest.fixture
+def interruptible():
+    """Have SIGINT raise, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_leaves_no_thread_and_no_open_request(server):
     server.script = [hang] * 2
     before = threading.active_count()
