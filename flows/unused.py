@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from flows.history import is_held
 from flows.keys import KEY_CHARS
@@ -88,7 +89,7 @@ def referenced_keys(store: Store, let_go: list[Path]) -> set[str]:
 
 def n_bytes(path: Path) -> int:
     """Sum the sizes of a file, or of the files in a folder; 0 for what is not there."""
-    return sum(found.st_size for found in _stats(path))
+    return sum(found.st_size for found in _stats(path) if S_ISREG(found.st_mode))
 
 
 def last_change(path: Path) -> float:
