@@ -77,7 +77,7 @@ def remove_dataset(store: Store, dataset: Dataset, looked: float) -> bool:
         False where a live process holds it, or a run has named it since.
     """
     with _try_lock(dataset.lock_path) as free:
-        if not free:
+        if not free or _named_since(store, dataset.key, looked):
             return False
         locks.end_leftovers(dataset.lock_path)
         manifest, hidden = dataset.folder / "manifest.json", dataset.folder / ".manifest.gone"

@@ -12,25 +12,28 @@ _COLOURS = {"running": "cyan", "unfinished": "yellow", "finished": "green", "sto
 
 
 def show_runs(runs: list[Json], console: Console) -> None:
-    """Print one row a run."""
+    """Print one row a run; times are UTC."""
     if not runs:
         console.print("No run yet.")
         return
-    table = _table("run", "state", "rounds", "good", "gold", "started (UTC)")
+    table = _table("run", "state", "rounds", "good", "gold", "started")
+    table.columns[0].min_width = max(len(run["run"]) for run in runs)
     for run in runs:
         name = Text(f"{run['run']}\n").append(f"{run['recipe']}, cycle {run['cycle']}", style="dim")
-        row = [name, _state(run), _rounds(run), str(run["last_good_round"]), _gold(run), _minute(run["created"])]
-        table.add_row(*row)
+        if run["detail"]:
+            name.append(f"\n{run['detail']}", style=_COLOURS[run["state"]])
+        state = Text(run["state"], style=_COLOURS[run["state"]])
+        started = _minute(run["created"]).replace(" ", "\n")
+        table.add_row(name, state, _rounds(run), str(run["last_good_round"]), _gold(run), started)
     console.print(table)
 
 
 def show_run(run: Json, console: Console) -> None:
     """Print a run's rounds, their datasets, what is under way and where its files lie."""
     console.print(Text(run["run"], style="bold"))
-    console.print(
-        Text(f"recipe {run['recipe']}, seed {run['seed']}, cycle {run['cycle']}, {_minute(run['created'])} UTC")
-    )
-    console.print(Text.assemble(_state(run), f"; {_rounds(run)} rounds done\n"))
+    began = f"started {_minute(run['created'])} UTC"
+    console.print(Text(f"recipe {run['recipe']}, seed {run['seed']}, cycle {run['cycle']}, {began}"))
+    console.print(Text.assemble(f"{_rounds(run)} rounds done, ", _state(run), "\n"))
     if run["rounds_detail"]:
         console.print(_rounds_table(run["rounds_detail"]))
         console.print()
@@ -114,8 +117,7 @@ def _table(*names: str) -> Table:
 
 
 def _state(run: Json) -> Text:
-    text = Text(run["state"], style=_COLOURS[run["state"]])
-    return text.append(f"\n{run['detail']}", style="dim") if run["detail"] else text
+    return Text(run["state"] + (f": {run['detail']}" if run["detail"] else ""), style=_COLOURS[run["state"]])
 
 
 def _rounds(run: Json) -> str:

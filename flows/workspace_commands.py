@@ -89,6 +89,8 @@ def policy(
 
     with user_errors():
         view = policy_view(find_policy_run(Store(workspace), run))
+        if Path(view["path"]).is_absolute() and not Path(view["path"]).exists():
+            raise ValueError(f"{view['path']}: the last good policy of {view['run']} is no longer there")
         if path:
             typer.echo(view["path"])
         elif as_json:
@@ -151,8 +153,10 @@ def _show_going(policies: list[dict[str, Any]]) -> None:
     """Say which policies go with the runs that are let go, before anything does."""
     from flows.run_tables import show_policy
 
+    console = Console()
     for one in policies:
-        show_policy(one, Console())
+        console.print("Let go:", end=" ")
+        show_policy(one, console)
 
 
 def _show_unused(report: dict[str, Any], min_age_h: float) -> None:
@@ -160,9 +164,10 @@ def _show_unused(report: dict[str, Any], min_age_h: float) -> None:
     table.add_column("what no run refers to")
     table.add_column("count", justify="right")
     table.add_column("size", justify="right")
+    count = sum(found["count"] for found in report["unused"].values())
     for name, found in report["unused"].items():
         table.add_row(name, str(found["count"]), decimal(found["bytes"]))
-    table.add_row("total", str(sum(one["count"] for one in report["unused"].values())), decimal(report["bytes"]))
+    table.add_row("total", str(count), decimal(report["bytes"]))
     console = Console()
     console.print(table)
     if report["held"]:
@@ -176,4 +181,4 @@ def _show_unused(report: dict[str, Any], min_age_h: float) -> None:
         kept = report["kept_meanwhile"]
         console.print("Removed." + (f" {kept} stay after all: a run has begun to use them." if kept else ""))
     else:
-        console.print("Nothing was changed; --delete removes it." if report["bytes"] else "Nothing to remove.")
+        console.print("Nothing was changed; --delete removes it." if count else "Nothing to remove.")

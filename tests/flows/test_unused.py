@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.removal import remove_dataset, remove_unused, runs_to_let_go
@@ -176,6 +176,23 @@ def test_an_incomplete_dataset_that_is_kept_after_all_does_not_become_complete(s
     assert dataset.manifest() is None
 
 
+def test_a_removal_that_is_killed_leaves_nothing_that_looks_whole(store: Store, monkeypatch: pytest.MonkeyPatch):
+    FakeRun(store, "demo").begin()
+    dataset = lay_dataset(store, "judging", "orphan")
+    findings = find_unused(store, [], 0, LATER)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_unused(store, findings)
+    assert (dataset.manifest(), dataset.shards()) == (None, {})
+    remove_unused(store, find_unused(store, [], 0, LATER))
+    assert list((store.root / "stages" / "judging").iterdir()) == []
+
+
+def _killed(path: Path) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_removal_that_was_killed_is_finished_by_the_next(store: Store):
     run = FakeRun(store, "demo").begin()
     dataset = lay_dataset(store, "judging", "orphan")
@@ -239,10 +256,11 @@ def test_a_run_is_let_go_by_its_whole_name_only(store: Store):
         runs_to_let_go(store, ["demo"], 0, LATER)
 
 
-WORDS = st.sampled_from([f"dataset {i}" for i in range(12)])
+WORDS = st.sampled_from([f"dataset {i}" for i in range(8)])
 WAYS = st.sampled_from(["keys", "torn keys", "round", "policy", "start", "recipe"])
 
 
+@settings(max_examples=50)
 @given(laid=st.sets(WORDS), whole=st.booleans(), runs=st.lists(st.dictionaries(WORDS, WAYS), min_size=1, max_size=3))
 def test_no_dataset_that_a_run_names_is_ever_removed(tmp_path_factory, laid, whole, runs):
     store = Store(tmp_path_factory.mktemp("workspace"))
