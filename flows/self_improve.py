@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any  # JSON values
 
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from flows import plan, stages
 from flows.artifacts import publish_round, publish_stage
@@ -48,7 +49,8 @@ def self_improve(recipe: Json, workspace: str) -> Json:
     check_before_start(bench)
     good, results = start, []
     for number in range(1, checked.rounds + 1):
-        result = run_round(run, number, asdict(start), asdict(good))
+        with tags(*flow_run.tags):  # the automation on heartbeats looks for them in rounds too
+            result = run_round(run, number, asdict(start), asdict(good))
         keep_round(bench.store, checked, result)
         results.append(result)
         if result["evaluation"]["decision"]["decision"] == "pass":
