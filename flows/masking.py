@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(
     r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTH_STRING)(_(?!FILE|PATH|DIR|ID)[A-Z0-9]+)*$",
     re.IGNORECASE,
 )
-_LOGIN = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
+_LOGIN = re.compile(r"(:/{1,2})[^\s/]+(?=@)")  # a path makes one slash of two
 _TOKEN = re.compile(r"\b(?:sk-|hf_)[A-Za-z0-9_-]{16,}")
 _BEARER = re.compile(r"(?<=\bBearer )\s*[^\s\"',}]+", re.IGNORECASE)
 
@@ -40,7 +40,8 @@ def mask(text: str, fields: Any = None) -> str:
     """
     for value in _secrets(fields):
         text = text.replace(value, _MASK)
-    for pattern in (_LOGIN, _BEARER, _TOKEN):
+    text = _LOGIN.sub(rf"\g<1>{_MASK}", text)
+    for pattern in (_BEARER, _TOKEN):
         text = pattern.sub(_MASK, text)
     return text
 

@@ -17,19 +17,27 @@ def check_model_files(model: str, adapter: str | None = None, *, trust_remote_co
         field: Dotted name of the recipe's part that names the model, for the message.
 
     Raises:
-        ValueError: The weights are pickled, or the model needs code that is not trusted.
+        ValueError: The weights are pickled or cut short, or the model needs code that is not trusted.
     """
     folder = Path(model)
     if folder.is_dir():
-        _refuse_pickles(folder, "*.safetensors", field)
+        _check_weights(folder, "*.safetensors", field)
         if not trust_remote_code:
             _refuse_code(folder, field)
     if adapter is not None:
-        _refuse_pickles(Path(adapter), "adapter_model.safetensors", field)
+        _check_weights(Path(adapter), "adapter_model.safetensors", field)
 
 
-def _refuse_pickles(folder: Path, wanted: str, field: str) -> None:
-    if any(folder.glob(wanted)):
+def _check_weights(folder: Path, wanted: str, field: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    weights = sorted(folder.glob(wanted))
+    for path in weights:
+        try:
+            safe_open(path, "numpy")  # reads the header and compares it with the file's length
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{field}: {path} is not whole ({error}): fetch the model again") from error
+    if weights:
         return
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     found = f"only {', '.join(pickles)}; pickles are never loaded, since they can run code" if pickles else "no weights"

@@ -284,6 +284,8 @@ class Store:
 
     def run_folder(self, run: str) -> Path:
         """Name and make a run's folder."""
+        if Path(run).name != run or run in ("", ".."):
+            raise ValueError(f"{run!r} is no name of a run: give the name of a folder in {self.root / 'runs'}")
         folder = self.root / "runs" / run
         _make_folder(folder)
         return folder

@@ -47,6 +47,8 @@ def test_a_short_value_is_not_masked_in_ordinary_words(monkeypatch: pytest.Monke
         ("key sk-abcdefghijklmnop1 is wrong", "key *** is wrong"),
         ("hf_abcdefghijklmnopqrstuvwxyz0123456789", "***"),
         ("postgresql+asyncpg://me:pass@host/db", "postgresql+asyncpg://***@host/db"),
+        ("https://token@host/x", "https://***@host/x"),
+        ("s3:/me:p@ss@bucket/x", "s3:/***@bucket/x"),
         ("http://host:8000/v1 and a@b.c", "http://host:8000/v1 and a@b.c"),
     ],
 )
