@@ -2,7 +2,8 @@
 
 The lock is an flock, which the kernel frees when its holder dies. A killed holder can leave a child process behind that
 still writes; the lock file therefore names the child's process group, and whoever takes over ends it first. A process
-is recognised by pid and start time, since pids are used again.
+is recognised by pid and start time, since pids are used again; on Linux the start is counted from the boot, so that a
+clock that is set makes no live process look like another one.
 """
 
 import fcntl
@@ -10,14 +11,19 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
+from typing import Any  # JSON values
 
 import psutil
+
+from flows.tables import clear_errors
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
@@ -26,30 +32,65 @@ _TERM_S = 5.0
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that can be told from a later one with the same pid."""
+    """A process that can be told from a later one with the same pid.
+
+    Attributes:
+        pid: Its number.
+        started: Linux: clock ticks from the boot to its start. Elsewhere: seconds since the epoch.
+        boot: Linux: which boot and which space of pids (containers have their own) the numbers are of. Elsewhere empty.
+    """
 
     pid: int
-    started: float  # seconds since the epoch, as the kernel reports it
+    started: float
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> "ProcessId":
-        """Read the start time of a running process."""
-        return cls(pid, psutil.Process(pid).create_time())
+        """Read the identity of a running process."""
+        return cls(pid, _start(pid), _boot())
+
+    @classmethod
+    def from_json(cls, fields: Any) -> "ProcessId | None":
+        """Read a recorded identity; None where there is none, or what stands there is none."""
+        try:
+            return cls(int(fields["pid"]), float(fields["started"]), str(fields["boot"]))
+        except (TypeError, KeyError, ValueError):
+            return None
 
     def is_alive(self) -> bool:
         """Tell whether this very process still runs (a zombie does not)."""
+        if self.boot != _boot():
+            return False
         try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+            return abs(_start(self.pid) - self.started) < 0.05 and _runs(self.pid)
         except psutil.NoSuchProcess:
             return False
+
+
+def _start(pid: int) -> float:
+    """Read when a process started; psutil's own figure moves with the clock."""
+    if sys.platform != "linux":
+        return psutil.Process(pid).create_time()
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(pid) from error
+    return float(stat.rpartition(")")[2].split()[19])  # field 22, starttime; the name in brackets may hold spaces
+
+
+@cache
+def _boot() -> str:
+    if sys.platform != "linux":
+        return ""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 class Lock:
     """A held lock file; the holder records its child's process group in it."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: FileIO) -> None:
+        self._file = file  # without a buffer: on a full disk one would be tried again when the file is closed
         self._write(child=None)
 
     def record_child(self, pid: int) -> None:
@@ -62,30 +103,35 @@ class Lock:
 
     def _write(self, child: ProcessId | None) -> None:
         holder = ProcessId.of(os.getpid())
-        self._file.seek(0)
-        self._file.truncate()
-        json.dump({"holder": vars(holder), "child": vars(child) if child else None}, self._file)
-        self._file.flush()
+        record = {"holder": vars(holder), "child": vars(child) if child else None}
+        self._file.truncate(0)
+        self._file.write(json.dumps(record).encode())
         os.fsync(self._file.fileno())
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[Lock]:
-    """Hold the lock file at `path`, after waiting for a live holder and ending what a dead one left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    """Hold the lock file at `path`, after waiting for a live holder and ending what a dead one left behind.
+
+    Raises:
+        OSError: The folder can't be written; the message says why and what to do.
+    """
+    with clear_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    with file:
         _acquire(file, path)
         end_leftovers(path)
-        lock = Lock(file)
+        with clear_errors(path.parent):
+            lock = Lock(file)
         try:
             yield lock
         finally:
-            file.seek(0)
-            file.truncate()
+            file.truncate(0)
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _acquire(file: TextIO, path: Path) -> None:
+def _acquire(file: FileIO, path: Path) -> None:
     waiting = False
     while True:
         try:
@@ -101,12 +147,13 @@ def _acquire(file: TextIO, path: Path) -> None:
 def end_leftovers(path: Path) -> None:
     """End the process group that a dead holder recorded in its lock file."""
     try:
-        child = json.loads(path.read_text() or "{}").get("child")
-    except json.JSONDecodeError:  # the holder died while it wrote; its child died with it, by the kernel's hand
+        record = json.loads(path.read_bytes() or b"{}")
+    except ValueError:  # the holder died while it wrote; its child died with it, by the kernel's hand
         return
-    if child and _is_left(ProcessId(**child)):
-        _log.warning("ending process group %d, left behind by a killed run", child["pid"])
-        end_group(child["pid"])
+    child = ProcessId.from_json(record.get("child")) if isinstance(record, dict) else None
+    if child and _is_left(child):
+        _log.warning("ending process group %d, left behind by a killed run", child.pid)
+        end_group(child.pid)
 
 
 def _is_left(leader: ProcessId) -> bool:
@@ -115,6 +162,8 @@ def _is_left(leader: ProcessId) -> bool:
     The kernel ends a leader with its parent, not the leader's own children. As long as those live, no new process gets
     the leader's pid; a pid in use by another process is another group.
     """
+    if leader.boot != _boot():
+        return False  # of before a restart, or of another container
     return leader.is_alive() or (not _runs(leader.pid) and _group_lives(leader.pid))
 
 

@@ -1,51 +1,127 @@
-"""Parquet files as the store writes them: complete or absent, small and fast to read."""
+"""Files as the store writes them: complete or absent, checked on reading, with errors that say what to do."""
 
+import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
 ROW_GROUP = 10_000
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table so that `path` either holds all of it or does not exist.
 
     zstd 1 without dictionaries is smaller and faster than Parquet's defaults for long texts, and byte-stream split
-    suits token ids. The file is written under a temporary name, flushed to the disk and renamed.
+    suits token ids. Each page carries a checksum, which `read_table` compares.
+
+    Raises:
+        OSError: The folder can't be written; the message says why and what to do.
     """
     ids = [f.name for f in table.schema if pa.types.is_list(f.type) and pa.types.is_integer(f.type.value_type)]
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            pq.write_table(
-                table,
-                file,
-                row_group_size=ROW_GROUP,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=False,
-                use_byte_stream_split=[f"{name}.list.element" for name in ids],  # pyright: ignore[reportArgumentType]
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    with _replacing(path) as file:
+        pq.write_table(
+            table,
+            file,
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            use_byte_stream_split=[f"{name}.list.element" for name in ids],  # pyright: ignore[reportArgumentType]
+            write_page_checksum=True,
+        )
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table that `write_table` wrote.
+
+    Raises:
+        DamagedError: The file is cut short or a byte of it has changed.
+    """
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DamagedError(path, str(error)) from error
+
+
+class DamagedError(OSError):
+    """A file of the store is not what was written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is damaged ({why.strip()}): remove it and run again, then it is built anew; with `verify: all` a "
+            "run looks for all such files itself"
+        )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that `path` either holds all of it or keeps what it held."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    """Write a text file so that `path` either holds all of it or keeps what it held.
+
+    Raises:
+        OSError: The folder can't be written; the message says why and what to do.
+    """
+    with _replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that becomes `path`, flushed to the disk, when the block ends well; nothing of it stays otherwise."""
+    with clear_errors(path.parent):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+
+
+@contextmanager
+def clear_errors(folder: Path) -> Iterator[None]:
+    """Say of a folder that can't be written why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            free = f"{shutil.disk_usage(_existing(folder)).free / 1e6:,.1f} MB"
+            raise OSError(
+                f"{folder}: there is no room to write ({error.strerror}, {free} free): free some space, or raise the "
+                "limit; what was finished is kept, and the same command goes on from there"
+            ) from error
+        if error.errno == errno.EROFS:
+            raise OSError(
+                f"{folder}: its disk is mounted read-only: mount it writable, or work in another folder"
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise OSError(
+                f"{folder}: this user may not write here: change its owner or permissions, or work in another folder"
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise OSError(
+                f"{_existing(folder)} is a file where a folder is needed: move it, or work elsewhere"
+            ) from error
+        raise
+
+
+def _existing(path: Path) -> Path:
+    """The nearest of a path and the folders above it that exists."""
+    return next(above for above in (path, *path.parents) if above.exists())
 
 
 def file_checksum(path: Path) -> str:

@@ -84,7 +84,7 @@ def test_a_live_holder_is_waited_for(tmp_path: Path, holder):
 def test_a_pid_used_again_is_another_process():
     own = locks.ProcessId.of(os.getpid())
     assert own.is_alive()
-    assert not locks.ProcessId(own.pid, own.started - 100).is_alive()
+    assert not locks.ProcessId(own.pid, own.started - 100, own.boot).is_alive()
 
 
 def test_a_lock_file_cut_short_can_be_taken(tmp_path: Path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.keys import answer_fields, content_key
-from flows.store import Store
+from flows.store import Dataset, Store
 from flows.tables import write_table
 from generation.config import GenerationConfig, VllmConfig
 from generation.schema import CANDIDATES
@@ -76,6 +76,74 @@ def test_a_complete_dataset_is_not_cleared(tmp_path: Path):
     dataset.commit(1, {}, {})
     with pytest.raises(ValueError, match="is complete"):
         dataset.clear()
+
+
+def complete(folder: Path, stage: str = "judging") -> Dataset:
+    dataset = Store(folder).dataset(stage, "abc")
+    dataset.write_shard(0, {"part": rows(1), "drops": rows(7)})
+    dataset.write_shard(1, {"part": rows(2)})
+    dataset.commit(1, {}, {"rows_in": 3})
+    return dataset
+
+
+def test_a_whole_dataset_has_no_damage(tmp_path: Path):
+    assert complete(tmp_path).damaged(thorough=False) == []
+    assert complete(tmp_path).damaged(thorough=True) == []
+
+
+def test_only_the_damaged_shard_is_taken_back(tmp_path: Path):
+    dataset = complete(tmp_path)
+    dataset.take_back(["drops-00000.parquet"])
+    assert dataset.manifest() is None
+    assert list(dataset.shards()) == [1]
+    assert dataset.shards("drops") == {}
+
+
+def test_damaged_weights_are_taken_back_whole(tmp_path: Path):
+    dataset = complete(tmp_path, "policies")
+    dataset.take_back(["part-00000.parquet"])
+    assert not dataset.folder.exists()
+
+
+def test_a_note_beside_weights_is_no_damage_but_a_file_that_loaders_read_is(tmp_path: Path):
+    dataset = complete(tmp_path, "policies")
+    (dataset.folder / "notes.md").write_text("good one")
+    assert dataset.damaged(thorough=True) == []
+    (dataset.folder / "adapter_config.json").write_text("{}")
+    assert dataset.damaged(thorough=False) == ["adapter_config.json"]
+
+
+def test_a_foreign_file_is_set_aside_and_the_dataset_stays_complete(tmp_path: Path):
+    dataset = complete(tmp_path, "policies")
+    (dataset.folder / "adapter_config.json").write_text("{}")
+    dataset.take_back(["adapter_config.json"])
+    assert dataset.manifest() is not None
+    assert dataset.damaged(thorough=True) == []
+    assert (dataset.folder / "adapter_config.json.foreign").exists()
+
+
+def test_a_dataset_made_complete_again_after_damage_to_its_manifest_is_whole(tmp_path: Path):
+    dataset = complete(tmp_path)
+    (dataset.folder / "manifest.json").write_text("{")
+    assert dataset.manifest() is None
+    dataset.commit(1, {}, {})
+    assert dataset.damaged(thorough=True) == []
+
+
+def test_a_manifest_copied_to_another_key_does_not_count(tmp_path: Path):
+    dataset = complete(tmp_path)
+    dataset.folder.rename(dataset.folder.with_name("other"))
+    assert Store(tmp_path).dataset("judging", "other").manifest() is None
+    assert list(Store(tmp_path).manifests(["judging"])) == []
+
+
+def test_shards_whose_plan_is_lost_go(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("generation", "abc")
+    dataset.plan({"prompts_per_shard": 4})
+    dataset.write_shard(0, {"part": rows(1)})
+    (dataset.folder / "plan.json").write_text('{"prompts_')
+    assert dataset.plan({"prompts_per_shard": 9}) == {"prompts_per_shard": 9}
+    assert dataset.shards() == {}
 
 
 def test_the_first_plan_of_a_dataset_stays(tmp_path: Path):
