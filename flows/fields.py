@@ -8,9 +8,12 @@ from typing import Any, TypeVar, get_args  # parsed YAML
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from flows.masking import holds_secret, mask
+
 # Fields that hold a path, or a Hub name that may be a path; a relative path counts from the recipe's folder.
 _PATH_FIELDS = {"path", "model"}
 _SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
+_MOST_VALUES = 100_000  # of a YAML text once its aliases are written out
 Config = TypeVar("Config")
 
 
@@ -22,13 +25,52 @@ def check(config: type[Config], fields: dict[str, Any], where: str) -> Config:
     """Check fields against a config model, or a union of them; `where` names them in errors.
 
     Raises:
-        FieldError: Names every field that is wrong.
+        FieldError: Names every field that is wrong, or that holds a secret.
     """
+    if secrets := _find_secrets(fields):
+        raise FieldError(
+            f"{where}: {', '.join(secrets)}: this holds a password or key, and recipes are stored and shown: put it "
+            "into an environment variable and give its name as api_key_env; addresses go without a login"
+        )
     try:
         return TypeAdapter(config).validate_python(fields)
     except ValidationError as error:
         lines = [_explain(dict(problem), config) for problem in error.errors()]
         raise FieldError(f"{where}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _find_secrets(value: Any, name: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [found for key, inner in value.items() for found in _find_secrets(inner, f"{name}.{key}".lstrip("."))]
+    if isinstance(value, list):
+        return [found for i, inner in enumerate(value) for found in _find_secrets(inner, f"{name}.{i}")]
+    return [name] if isinstance(value, str) and holds_secret(value) else []
+
+
+def read_yaml(text: str | bytes, where: str) -> Any:
+    """Read YAML that people wrote; `where` names it in errors.
+
+    Raises:
+        FieldError: It is no YAML, or written out it is larger than any recipe (aliases of aliases of aliases).
+    """
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if _count(node, {}) > _MOST_VALUES:
+            raise FieldError(f"{where}: more than {_MOST_VALUES} values once its aliases (*name) are written out")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise FieldError(f"{where}: not valid YAML: {mask(str(error))}") from error
+    except RecursionError as error:
+        raise FieldError(f"{where}: nested too deeply, or an alias stands inside what it names") from error
+
+
+def _count(node: Any, known: dict[int, int]) -> int:
+    """Count the values of a composed YAML text as if every alias were written out."""
+    if id(node) not in known:
+        value = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [part for pair in value for part in pair] if isinstance(node, yaml.MappingNode) else value
+        known[id(node)] = 1 + sum(_count(part, known) for part in inner)
+    return known[id(node)]
 
 
 def read_settings(settings: list[str]) -> dict[str, Any]:
@@ -43,15 +85,12 @@ def assign(fields: dict[str, Any], override: str) -> None:
     """Set one field from `a.b=value`; the value is read as YAML."""
     name, equals, value = override.partition("=")
     if not equals or not name:
-        raise FieldError(f"--set {override}: write it as field=value, such as training.learning_rate=1e-6")
+        raise FieldError(f"--set {mask(override)}: write it as field=value, such as training.learning_rate=1e-6")
     *outer, last = name.split(".")
     target: Any = fields
     for part in outer:
         target = _step(target, part, override)
-    try:
-        parsed = _number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise FieldError(f"--set {override}: the value is not valid YAML: {error}") from error
+    parsed = _number(read_yaml(value, f"--set {mask(override)}"))
     if isinstance(target, list):
         target[_index(target, last, override)] = parsed
     else:
@@ -94,7 +133,7 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
 
 def _explain(problem: dict[str, Any], root: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "as a whole"
-    got = json.dumps(problem.get("input"), default=str)
+    got = mask(json.dumps(problem.get("input"), default=str))
     shown = len(got) < 80 and not isinstance(problem.get("input"), dict) and not field.endswith(_SECRET_FIELDS)
     if problem["type"] == "extra_forbidden":
         return f"{field}: unknown field; {_known_fields(problem['loc'], root)}"

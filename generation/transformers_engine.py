@@ -9,12 +9,14 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast  # peft and transformers wrap models without types
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from generation.adapter_files import check_adapter
 from generation.config import SamplingConfig, TransformersConfig
 from generation.engine import Answer, Completion, PolicyFiles, Request, Tag
 from generation.gumbel import GumbelMax
@@ -45,7 +47,8 @@ class TransformersEngine:
         """Load the policy.
 
         Raises:
-            ValueError: The model names no limit of its own and the recipe none.
+            ValueError: The model names no limit of its own and the recipe none, or an adapter is pickled.
+            OSError: There is no such model, or its weights are pickled.
         """
         start = time.monotonic()
         self._tokenizer = load_tokenizer(self._policy)
@@ -54,12 +57,14 @@ class TransformersEngine:
             revision=self._policy.revision,
             trust_remote_code=self._policy.trust_remote_code,
             dtype=self._config.dtype,
+            use_safetensors=True,  # never a pickle, which could run code
         )
         self._max_model_len = self._limit(model.config.get_text_config())
         self._stop_ids = _stop_ids(model.generation_config, cast("int | None", self._tokenizer.eos_token_id))
         if self._policy.adapter is not None:
             from peft import PeftModel
 
+            check_adapter(Path(self._policy.adapter))
             model = PeftModel.from_pretrained(model, self._policy.adapter)
         pad = self._tokenizer.pad_token_id
         self._pad_id = pad if pad is not None else min(self._stop_ids, default=0)

@@ -155,6 +155,7 @@ def _arguments(config: VllmConfig, policy: PolicyFiles) -> dict[str, Any]:
         "tokenizer_revision": policy.revision,
         "trust_remote_code": policy.trust_remote_code,
         "dtype": config.dtype,
+        "load_format": "safetensors",  # "auto" falls back to pickles
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
         "tensor_parallel_size": config.tensor_parallel_size,

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from generation.adapter_files import check_adapter
+
 CPU_CACHE_MB = 1024
 """MiB for the key-value cache on a CPU, where a recipe says nothing: vLLM's default refuses to start."""
 
@@ -13,8 +15,9 @@ def reserved_rank(adapter: Path) -> int:
     """Give the smallest rank that vLLM can reserve room for and that a LoRA adapter's folder fits into.
 
     Raises:
-        ValueError: Its rank, or one that `rank_pattern` gives a layer, is above the largest.
+        ValueError: Its weights are pickled; or its rank, or one that `rank_pattern` gives a layer, is too high.
     """
+    check_adapter(adapter)
     config = json.loads((adapter / "adapter_config.json").read_text())
     rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     if rank > _LORA_RANKS[-1]:

@@ -1,11 +1,8 @@
 """Scored candidates in, preference pairs out: the best and the worst answer of each prompt, as in Iterative DPO.
 
-Ties follow WPO (arXiv 2406.11827, second version of its data): among the highest scores the shortest answer is chosen,
-among the lowest the one closest in length to the chosen answer is rejected, so that a coarse judge does not teach
-length. WPO's weights and its mix of on- and off-policy answers are left out.
-
 The order of the rows that come in changes nothing: prompts keep the order of the prompts table, candidates are taken by
-sample index. Work is done on columns; a million candidates take three to four CPU-seconds, ledger included.
+sample index. Work is done on columns; a million candidates take three to four CPU-seconds, ledger included; length
+control takes one more.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -20,8 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from judging.best_worst import Picked, pick_best_worst
 from judging.config import PairingConfig
-from judging.joined import Bools, Floats, Ints, Joined, join_candidates
+from judging.joined import Ints, Joined, join_candidates
+from judging.length_control import fit_alpha, measure_length, penalise_length
 from judging.pairing_drops import FEWEST_SCORED, build_drops
 from judging.schema import PAIRS
 
@@ -37,27 +36,13 @@ class PairTables:
     Attributes:
         pairs: Table of `judging.schema.PAIRS`, at most one pair a prompt.
         drops: Table of `generation.schema.DROPS`: every prompt without a pair and every candidate that is in none.
+        facts: `length_alpha`, the price of a character in units of the score, 0 without length control, and what
+            `judging.length_control.measure_length` gives.
     """
 
     pairs: pa.Table
     drops: pa.Table
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best and worst scored candidate of each prompt with at least two, in the prompts' order.
-
-    Attributes:
-        prompt: Row in the prompts table.
-        chosen: Entry in the joined candidates.
-        rejected: Likewise.
-        margin: Difference of their scores; 0 where all are tied.
-    """
-
-    prompt: Ints
-    chosen: Ints
-    rejected: Ints
-    margin: Floats
+    facts: dict[str, float]
 
 
 def pair_best_worst(prompts: pa.Table, candidates: pa.Table, scores: pa.Table, config: PairingConfig) -> PairTables:
@@ -74,15 +59,21 @@ def pair_best_worst(prompts: pa.Table, candidates: pa.Table, scores: pa.Table, c
         RuntimeError: If prompts or candidates were lost on the way.
     """
     joined = join_candidates(prompts, candidates, scores)
-    best = _RULES[config.rule](joined)
-    keep = best.margin > config.min_margin
-    pairs = _build_pairs(prompts, candidates, joined, best, keep, config.rule)
+    rule = _RULES[config.rule]
+    alpha = fit_alpha(joined, rule, config.min_margin) if config.length_control == "fitted" else 0.0
+    picked = rule(penalise_length(joined, alpha))
+    margin = np.full(len(prompts), np.nan)
+    margin[picked.prompt] = joined.score[picked.chosen] - joined.score[picked.rejected]
+    keep = margin[picked.prompt] > config.min_margin
+    kept = Picked(picked.prompt[keep], picked.chosen[keep], picked.rejected[keep])
+    pairs = _build_pairs(prompts, candidates, joined, kept, config.rule)
     used = np.zeros(len(candidates), dtype=bool)
-    used[best.chosen[keep]] = used[best.rejected[keep]] = True
-    drops = build_drops(prompts, candidates, joined, used, config.min_margin)
+    used[kept.chosen] = used[kept.rejected] = True
+    drops = build_drops(prompts, candidates, joined, used, margin, config.min_margin)
     check_conservation(candidates, pairs, drops)
+    facts = {"length_alpha": alpha} | measure_length(joined, kept)
     log.info("%d pairs from %d prompts, %d candidates", len(pairs), len(np.unique(joined.prompt)), len(candidates))
-    return PairTables(pairs, drops)
+    return PairTables(pairs, drops, facts)
 
 
 def explain_no_pairs(drops: pa.Table) -> str:
@@ -136,44 +127,15 @@ def check_conservation(candidates: pa.Table, pairs: pa.Table, drops: pa.Table) -
             )
 
 
-def _find_best_worst(joined: Joined) -> _Best:
-    is_scored = ~np.isnan(joined.score)
-    n_scored = np.bincount(joined.prompt, weights=is_scored, minlength=1)
-    rows = np.flatnonzero(is_scored & (n_scored[joined.prompt] >= FEWEST_SCORED))
-    if not rows.size:
-        none = np.empty(0, dtype=np.int64)
-        return _Best(none, none, none, np.empty(0))
-    prompt, score, length = joined.prompt[rows], joined.score[rows], joined.length[rows].astype(np.float64)
-    index = np.arange(rows.size, dtype=np.float64)
-    starts = np.flatnonzero(np.diff(prompt, prepend=-1))
-    chosen = _pick(starts, [-score, length, index])
-    sizes = np.diff(starts, append=rows.size)
-    gap = np.abs(length - np.repeat(length[chosen], sizes))
-    rejected = _pick(starts, [score, gap, -index])
-    return _Best(prompt[starts], rows[chosen], rows[rejected], score[chosen] - score[rejected])
+_RULES: dict[str, Callable[[Joined], Picked]] = {"best_worst": pick_best_worst}
 
 
-def _pick(starts: Ints, keys: list[Floats]) -> Ints:
-    """Give the row of each group whose keys are the smallest, the first key first; the last one must have no ties."""
-    sizes = np.diff(starts, append=keys[0].size)
-    alive = np.ones(keys[0].size, dtype=bool)
-    for key in keys:
-        smallest = np.minimum.reduceat(np.where(alive, key, np.inf), starts)
-        alive &= key == np.repeat(smallest, sizes)
-    return np.flatnonzero(alive)
-
-
-_RULES: dict[str, Callable[[Joined], _Best]] = {"best_worst": _find_best_worst}
-
-
-def _build_pairs(
-    prompts: pa.Table, candidates: pa.Table, joined: Joined, best: _Best, keep: Bools, rule: str
-) -> pa.Table:
-    prompt_rows = prompts.select(["prompt_id", "messages", "split", "source"]).take(best.prompt[keep])
+def _build_pairs(prompts: pa.Table, candidates: pa.Table, joined: Joined, picked: Picked, rule: str) -> pa.Table:
+    prompt_rows = prompts.select(["prompt_id", "messages", "split", "source"]).take(picked.prompt)
     columns: dict[str, object] = {name: prompt_rows[name] for name in prompt_rows.column_names}
     hashes: list[pa.ChunkedArray] = []
     others = candidates.drop_columns("text")
-    for side, entries in (("chosen", best.chosen[keep]), ("rejected", best.rejected[keep])):
+    for side, entries in (("chosen", picked.chosen), ("rejected", picked.rejected)):
         taken = others.take(joined.row[entries])
         columns |= {f"{side}_id": taken["candidate_id"], f"{side}_score": joined.score[entries]}
         columns[side] = _take_texts(candidates["text"], joined.row[entries])
@@ -181,7 +143,7 @@ def _build_pairs(
             columns[f"{side}_{name}"] = taken[name]
         hashes.append(taken["prompt_hash"])
     columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
-    columns["margin"] = best.margin[keep]
+    columns["margin"] = joined.score[picked.chosen] - joined.score[picked.rejected]
     columns["rule"] = pa.repeat(rule, len(prompt_rows))
     ids = pa.table({name: columns[name] for name in ("prompt_id", "chosen_id", "rejected_id")})
     columns["pair_id"] = [pair_id(**row) for row in ids.to_pylist()]

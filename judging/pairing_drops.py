@@ -13,7 +13,9 @@ from judging.joined import Bools, Floats, Joined
 FEWEST_SCORED = 2  # candidates that a pair needs
 
 
-def build_drops(prompts: pa.Table, candidates: pa.Table, joined: Joined, used: Bools, min_margin: float) -> pa.Table:
+def build_drops(
+    prompts: pa.Table, candidates: pa.Table, joined: Joined, used: Bools, margin: Floats, min_margin: float
+) -> pa.Table:
     """Write a row for every prompt without a pair and for every candidate in none.
 
     Args:
@@ -21,6 +23,7 @@ def build_drops(prompts: pa.Table, candidates: pa.Table, joined: Joined, used: B
         candidates: Table of `generation.schema.CANDIDATES`.
         joined: The candidates with their prompts and scores.
         used: Whether each of the joined candidates is in a pair.
+        margin: Difference of the scores of the pair that was picked for each row of the prompts table; NaN where none.
         min_margin: What the margins were held against.
     """
     starts = np.flatnonzero(np.diff(joined.prompt, prepend=-1))
@@ -29,9 +32,12 @@ def build_drops(prompts: pa.Table, candidates: pa.Table, joined: Joined, used: B
     unscored = np.isnan(joined.score)
     n_scored = np.add.reduceat(~unscored, starts, dtype=np.int64)
     few = n_scored < FEWEST_SCORED
-    margin = np.fmax.reduceat(joined.score, starts) - np.fmin.reduceat(joined.score, starts)
-    reason = np.where(few, "too_few_scored", "tied")
-    value, threshold = np.where(few, n_scored, margin), np.where(few, FEWEST_SCORED, min_margin)
+    spread = np.fmax.reduceat(joined.score, starts) - np.fmin.reduceat(joined.score, starts)
+    # Scores that differ enough, and yet no pair: what length control picked is no better by its own score.
+    tied = spread <= min_margin
+    reason = np.select([few, tied], ["too_few_scored", "tied"], "length_control")
+    value = np.select([few, tied], [n_scored, spread], margin[joined.prompt[starts]])
+    threshold = np.where(few, FEWEST_SCORED, min_margin)
     paired = np.logical_or.reduceat(used, starts)
     of_prompts = _drop_prompts(
         prompts.take(joined.prompt[starts[~paired]]), reason[~paired], value[~paired], threshold[~paired]

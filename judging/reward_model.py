@@ -170,6 +170,7 @@ def _load_model(config: RewardModelConfig) -> Any:
         revision=config.revision,
         trust_remote_code=config.trust_remote_code,
         dtype=config.dtype,
+        use_safetensors=True,  # never a pickle, which could run code
         output_loading_info=True,
     )
     if model.config.num_labels != 1:

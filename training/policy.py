@@ -99,17 +99,27 @@ def load_policy(
         dtype: Number format of the weights.
         revision: Hub commit or tag.
         trust_remote_code: Whether code in the model's repository may run.
+
+    Raises:
+        ValueError: The adapter's weights are pickled.
+        OSError: There is no such model, or its weights are pickled.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code
+        model,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,  # never a pickle, which could run code
     )
     for module in loaded.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
     if adapter is not None:
+        if not (Path(adapter) / "adapter_model.safetensors").is_file():
+            raise ValueError(f"{adapter} has no adapter_model.safetensors: save the adapter again with save_pretrained")
         loaded = load_adapter(loaded, adapter)
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
@@ -133,14 +143,24 @@ def configs_kept(model: "PreTrainedModel") -> Iterator[None]:
 
 
 def write_policy(model: Any, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Write a model as safetensors with its tokenizer and configs, or only its LoRA adapter if it has one."""
-    from peft import PeftModel
+    """Write a model as safetensors with its tokenizer and configs, or only its LoRA adapter if it has one.
 
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), save_embedding_layers=False)
-    else:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    Raises:
+        OSError: There is no room, or the folder can't be written.
+    """
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        if isinstance(model, PeftModel):
+            model.save_pretrained(str(folder), save_embedding_layers=False)
+        else:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:  # the latter is no OSError, not even on a full disk
+        raise OSError(
+            f"{folder}: the weights can't be written ({error}): free some space or mend permissions"
+        ) from error
 
 
 def _source(policy: Policy) -> dict[str, Any]:
