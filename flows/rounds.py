@@ -18,7 +18,8 @@ def round_figures(store: Store, result: Json) -> Json:
 
     `gold` is the evaluation's judge, `annotator` the judge that labelled the pairs; `win_rate_start` is against the
     run's starting model, `win_rate_old` against the last good policy. `token_entropy` (nats) and `distinct_2` are of
-    the new policy's answers, `length_gap` is the mean difference in characters of a chosen and a rejected answer.
+    the new policy's answers; `length_gap` is the mean difference in characters of a chosen and a rejected answer, and
+    `length_alpha` the price of a character that pairing took off the scores.
     """
     stages = result["stages"]
     facts, pairing = read_facts(store, stages["evaluation"][-1]), read_facts(store, stages["judging"][-1])
@@ -43,6 +44,7 @@ def round_figures(store: Store, result: Json) -> Json:
         "token_entropy": diversity["token_entropy"],
         "distinct_2": diversity["distinct_2"],
         "length_gap": pairing.get("length_gap"),
+        "length_alpha": pairing["length_alpha"],
         "pairs": training["pairs_trained"],
         "replayed": _replayed(store, stages["filtering"]),
         "decision": facts["decision"]["decision"],

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any  # JSON values
 
 import pyarrow as pa
-from training.replay import mix_pairs
 
 from filtering.filter import filter_pairs
 from flows import plan
@@ -28,6 +27,7 @@ from generation.engines import engine_environment
 from generation.prompts import assign_rounds, read_prompts
 from judging.config import JudgeConfig
 from judging.pairing import explain_no_pairs, pair_best_worst
+from training.replay import mix_pairs
 
 
 def build_prompts(bench: Workbench) -> Outcome:
@@ -126,7 +126,7 @@ def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
         if not tables.pairs.num_rows:
             raise StageError(explain_no_pairs(tables.drops))
         dataset.write_shard(0, {MAIN_TABLE: tables.pairs, "drops": tables.drops})
-        return {"rows_in": candidates.num_rows}
+        return tables.facts | {"rows_in": candidates.num_rows}
 
     return build(bench, planned.pairs, work)
 
