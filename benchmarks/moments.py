@@ -88,7 +88,8 @@ def _within(part: Part, workspace: Path, kind: Kind, chance: random.Random) -> M
     folder = workspace / part.folder
     if part.shards > 1 and chance.random() < 0.5:
         return Moment(part.stage, folder, kind, "shards", chance.uniform(0, 0.1), chance.randrange(1, part.shards))
-    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, part.seconds))
+    longest = part.seconds if part.has_child else part.seconds / 2  # milliseconds, easily missed
+    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, longest))
 
 
 def _at_an_end(profile: Profile, workspace: Path, kind: Kind, chance: random.Random) -> Moment:

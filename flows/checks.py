@@ -9,7 +9,7 @@ from collections import Counter
 import pyarrow as pa
 
 from flows.build import read_rows
-from flows.child import StageError
+from flows.child import HealableError, StageError
 from flows.store import Dataset
 from judging.scoring import check_scores
 
@@ -21,7 +21,8 @@ def check_candidates(dataset: Dataset, prompts: pa.Table, k: int) -> None:
     """Check conservation: every prompt has k candidates or stands in the ledger, none for trouble that can heal.
 
     Raises:
-        StageError: Rows are missing, there is not one candidate, or a server failed some prompts.
+        HealableError: A server failed some prompts.
+        StageError: Rows are missing, or there is not one candidate.
     """
     _refuse_healable_drops(dataset)
     candidates = dataset.read(columns=["prompt_id"])
@@ -45,6 +46,7 @@ def check_judged(dataset: Dataset, n_candidates: int, max_unscored_share: float)
     """Check that every candidate has a score row and few enough are unscored; give the rows.
 
     Raises:
+        HealableError: Without the candidates that a server failed, few enough would be unscored.
         StageError: With the counts by reason and the fix.
     """
     scores = read_rows(dataset)
@@ -54,7 +56,8 @@ def check_judged(dataset: Dataset, n_candidates: int, max_unscored_share: float)
         for index in dataset.shards():
             if dataset.read_shard(index).column("score").null_count:
                 dataset.remove_shard(index)
-        raise StageError(str(error)) from error
+        heals = _would_pass_healed(n_candidates, scores, max_unscored_share)
+        raise (HealableError if heals else StageError)(str(error)) from error
     return scores
 
 
@@ -62,6 +65,14 @@ def read_drops(dataset: Dataset) -> list[str]:
     """List the reasons of a dataset's drops, a row each."""
     drops = dataset.read("drops", columns=["reason"])
     return drops.column("reason").to_pylist() if drops is not None else []
+
+
+def _would_pass_healed(n_candidates: int, scores: pa.Table, max_unscored_share: float) -> bool:
+    """Tell whether few enough would be unscored if the server had answered; lost candidates are another matter."""
+    unscored = Counter(scores.filter(scores["score"].is_null())["reason"].to_pylist())
+    healed = sum(unscored[reason] for reason in _CAN_HEAL)
+    allowed = max_unscored_share * n_candidates
+    return len(scores) == n_candidates and unscored.total() - healed <= allowed < unscored.total()
 
 
 def _refuse_healable_drops(dataset: Dataset) -> None:
@@ -72,7 +83,7 @@ def _refuse_healable_drops(dataset: Dataset) -> None:
             failed.update(r for r in dataset.read_shard(index, "drops").column("reason").to_pylist() if r in reasons)
             dataset.remove_shard(index)
     if failed:
-        raise StageError(
+        raise HealableError(
             f"generation: the server failed {failed.total()} prompts {dict(failed)}; their shards were not kept, "
             f"the same command tries them again"
         )

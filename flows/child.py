@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any  # JSON values
 
 from flows import locks
+from flows.gpu import gpu_slots, visible_gpus, wants_gpu
+from flows.masking import mask
 
 EVENTS_FD = "PREFLOOP_EVENTS_FD"
 PARENT_PID = "PREFLOOP_PARENT_PID"
@@ -23,6 +25,10 @@ _TAIL_CHARS = 2000
 
 class StageError(RuntimeError):
     """A stage could not do its work; the message says why and what to do."""
+
+
+class HealableError(StageError):
+    """The same stage may do its work a little later: a server was away, or had enough to do."""
 
 
 def run_child(
@@ -46,43 +52,48 @@ def run_child(
         The job's result.
 
     Raises:
+        HealableError: A server or the Hub did not answer; the same job may work later.
         StageError: The job failed or its process died; the message ends with where its log lies.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log_start = log.stat().st_size if log.exists() else 0  # of earlier tries
     read_fd, write_fd = os.pipe()
-    with log.open("ab") as output, os.fdopen(read_fd) as events:
+    with gpu_slots(visible_gpus() if wants_gpu(job) else []) as slots, os.fdopen(read_fd) as events:
         try:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "flows.worker",
-                    json.dumps(job),
-                ],  # -P: the user's folder may hold a training.py
-                env=os.environ | environment | {EVENTS_FD: str(write_fd), PARENT_PID: str(os.getpid())},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[write_fd],
-                start_new_session=True,
-            )
+            process = _start(job, environment, log, [write_fd, *(slot.fd for slot in slots)])
         finally:
             os.close(write_fd)
-        lock.record_child(process.pid)
+        for one in (lock, *slots):
+            one.record_child(process.pid)
         try:
             outcome = _follow(events, on_event)
             process.wait()
         finally:
             locks.end_group(process.pid)
             process.wait()
-            lock.forget_child()
+            for one in (lock, *slots):
+                one.forget_child()
     if outcome is None:
-        raise StageError(f"{job['job']}: {_death(process.returncode)}\n{_tail(log, log_start)}\nThe whole log: {log}")
+        why = f"{job['job']}: {_death(process.returncode)}\n{_tail(log, log_start)}\nThe whole log: {log}"
+        raise StageError(mask(why, job))
     if "error" in outcome:
-        raise StageError(outcome["error"] + (f"\nThe whole log: {log}" if outcome.get("unexpected") else ""))
+        why = outcome["error"] + (f"\nThe whole log: {log}" if outcome["unexpected"] else "")
+        raise (HealableError if outcome["can_heal"] else StageError)(mask(why, job))
     return outcome["result"]
+
+
+def _start(job: dict[str, Any], environment: dict[str, str], log: Path, fds: list[int]) -> subprocess.Popen[bytes]:
+    """Start the child; the first of `fds` takes its events, the others are locks that it holds with us."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "flows.worker", json.dumps(job)],  # -P: the user's folder may hold training.py
+            env=os.environ | environment | {EVENTS_FD: str(fds[0]), PARENT_PID: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=fds,
+            start_new_session=True,
+        )
 
 
 def _follow(events: Any, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:

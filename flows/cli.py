@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import commands, table_commands, workspace_commands
+from flows import commands, serve_commands, table_commands, workspace_commands
 from flows.terminal import (
     FAILED,
     GATE_STOPPED,
@@ -39,6 +39,7 @@ app.command()(table_commands.pair)
 app.command("filter")(table_commands.filter_command)
 app.command()(commands.train)
 app.command()(table_commands.evaluate)
+app.command()(serve_commands.serve)
 app.add_typer(workspace_commands.runs_app, name="runs")
 app.command()(workspace_commands.policy)
 app.command("gc")(workspace_commands.gc)

@@ -41,7 +41,7 @@ class _SpeedColumn(ProgressColumn):
 def terminal_display(console: Console) -> Iterator[None]:
     """Show bars on a terminal until the block ends, or lines where the console is a file or a pipe."""
     if not console.is_terminal:
-        token = _say.set(lambda line: console.print(line, highlight=False, soft_wrap=True))
+        token = _say.set(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
         try:
             yield
         finally:
@@ -80,6 +80,16 @@ def stage_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     finally:
         progress.stop_task(task)
         progress.update(task, note="")
+
+
+def tell(line: str) -> None:
+    """Show one line above the bars, or in the log where nobody has opened a display."""
+    if progress := _bars.get():
+        progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    elif say := _say.get():
+        say(line)
+    else:
+        _log.warning(line)
 
 
 def _tell_tenths(title: str, say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:

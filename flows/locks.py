@@ -148,7 +148,7 @@ def end_leftovers(path: Path) -> None:
     """End the process group that a dead holder recorded in its lock file."""
     try:
         record = json.loads(path.read_bytes() or b"{}")
-    except ValueError:  # the holder died while it wrote; its child died with it, by the kernel's hand
+    except (ValueError, RecursionError):  # the holder died while it wrote; its child died with it, by the kernel's hand
         return
     child = ProcessId.from_json(record.get("child")) if isinstance(record, dict) else None
     if child and _is_left(child):

@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             return Manifest(**fields)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         _log.debug("%s", error)
     _log.warning("%s is damaged: the dataset counts as not complete", folder / MANIFEST)
     return None

@@ -10,6 +10,7 @@ from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
 from flows.fields import FieldError, assign, check, resolve_paths
 from flows.iteration import IterationConfig, value_of_round
+from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import TrainingConfig
@@ -49,6 +50,8 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
     """The comparison and the gate."""
     iteration: IterationConfig = IterationConfig()
     """How one round leads to the next."""
+    retries: RetriesConfig = RetriesConfig()
+    """When a server or the Hub is away."""
     verify: Literal["training", "all"] = Field(default="training", json_schema_extra={"how": True})
     """Whose checksums are verified before use: what training reads, or every dataset of the store."""
 

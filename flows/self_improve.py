@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any  # JSON values
 
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from flows import stages
 from flows.artifacts import publish_round, publish_stage
@@ -19,6 +20,7 @@ from flows.comparison import Contest, build_evaluation, plan_contest
 from flows.moves import Move, RoundFigures, next_move
 from flows.preflight import check_before_start
 from flows.recipe import Recipe
+from flows.retrying import retry_options
 from flows.round_plan import RoundPlan, RoundSpec, plan_round
 from flows.rounds import keep_round, round_figures, run_summary
 from flows.runs import Run, keep_last_good, keep_run, open_run
@@ -42,7 +44,7 @@ def self_improve(recipe: Json, workspace: str) -> Json:
         code, without building datasets and without Prefect.
     """
     checked, store = Recipe.model_validate(recipe), Store(Path(workspace))
-    first = read_prompts(recipe, workspace)
+    first = read_prompts.with_options(**retry_options(checked.retries))(recipe, workspace)
     run = Run.from_json(first["run"])
     context = {"recipe": recipe, "workspace": workspace, "run": first["run"]}
     standing = stand_at_start(checked, run)
@@ -53,7 +55,8 @@ def self_improve(recipe: Json, workspace: str) -> Json:
     move = next_move(checked.iteration, run.rounds, figures)
     while isinstance(move, Move):
         spec = standing.spec(move)
-        result = run_round(context, spec.to_json())
+        with tags(*flow_run.tags):  # the automation on heartbeats looks for them in rounds too
+            result = run_round(context, spec.to_json())
         keep_round(store, run.name, result)
         results.append(result)
         figures.append(RoundFigures.read(move.number, move.attempt, _verdict(store, result)))
@@ -78,9 +81,10 @@ def run_round(context: Json, spec: Json) -> Json:
         spec: `flows.round_plan.RoundSpec` as JSON values.
     """
     started = time.monotonic()
-    done = [stage(context, spec) for stage in (generate, judge, filter_round, train)]
+    options = retry_options(Recipe.model_validate(context["recipe"]).retries)
+    done = [stage.with_options(**options)(context, spec) for stage in (generate, judge, filter_round, train)]
     policy = done[-1]["policy"]
-    done.append(evaluate(context, spec, policy))
+    done.append(evaluate.with_options(**options)(context, spec, policy))
     result = {
         "round": spec["number"],
         "attempt": spec["attempt"],

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any  # JSON values
 
 import pyarrow as pa
+from training.replay import mix_pairs
 
 from filtering.filter import filter_pairs
 from flows import plan
@@ -18,16 +19,16 @@ from flows.display import stage_bar
 from flows.identities import pin_judge
 from flows.locks import Lock
 from flows.plan import Averaging, Sampler, Step, plan_average
+from flows.planned_prompts import read_planned_prompts
 from flows.round_plan import RoundPlan
 from flows.runs import used_prompts
 from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
-from generation.prompts import assign_rounds, read_prompts
+from generation.prompts import assign_rounds
 from judging.config import JudgeConfig
 from judging.pairing import explain_no_pairs, pair_best_worst
-from training.replay import mix_pairs
 
 
 def build_prompts(bench: Workbench) -> Outcome:
@@ -35,7 +36,8 @@ def build_prompts(bench: Workbench) -> Outcome:
     recipe = bench.recipe
 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
-        tables = read_prompts(recipe.prompts, recipe.seed, used_prompts(bench.store, bench.prompts))
+        source, used = bench.prompts.parts["source"], used_prompts(bench.store, bench.prompts)
+        tables = read_planned_prompts(recipe.prompts, recipe.seed, source, used)
         prompts = tables.prompts
         if recipe.prompts.per_round is None and recipe.prompts.each_round == "disjoint":
             prompts = assign_rounds(prompts, recipe.rounds)

@@ -166,7 +166,17 @@ class Dataset:
             listed = {name for name in manifest.checksums if (m := _SHARD.match(name)) and m["table"] == table}
             for name in sorted(names ^ listed):
                 raise DamagedError(self.folder / name, "missing" if name in listed else "of another dataset")
-        return pa.concat_tables([read_table(path, columns) for path in shards.values()]) if shards else None
+        if not shards:
+            return None
+        try:
+            rows = pa.concat_tables([read_table(path, columns) for path in shards.values()])
+        except pa.ArrowInvalid as error:  # pages have checksums, the names and counts around them have none
+            raise DamagedError(self.folder, str(error)) from error
+        if manifest is not None and rows.num_rows != manifest.rows[table]:
+            raise DamagedError(
+                self.folder, f"{rows.num_rows} rows of {table}, its manifest says {manifest.rows[table]}"
+            )
+        return rows
 
     def n_rows(self, table: str = MAIN_TABLE) -> int:
         """Count the rows of a table from its files' footers."""

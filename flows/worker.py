@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.child import EVENTS_FD, PARENT_PID
+from flows.healing import can_heal
 from flows.mapping import Shard, map_shards
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
@@ -43,7 +44,7 @@ def main() -> None:
             emit({"result": JOBS[job["job"]](job, emit)})
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             traceback.print_exc()
-            emit({"error": str(error), "unexpected": not isinstance(error, ValueError)})
+            emit({"error": str(error), "unexpected": not isinstance(error, ValueError), "can_heal": can_heal(error)})
             sys.exit(1)
 
 

@@ -45,7 +45,8 @@ class ChatClient:
         backoff_s: Longest wait before the first retry; each further one may wait twice as long, up to a minute.
 
     Raises:
-        ValueError: The address is none, or carries a password or a query; the variable with the key is not set.
+        ValueError: The address is none, or carries a password or a query; the variable with the key is not set, or
+            holds what can't be sent.
     """
 
     base_url: str
@@ -58,11 +59,8 @@ class ChatClient:
 
     def __post_init__(self) -> None:
         _check_address(self.base_url, field_name(self.field, "base_url"))
-        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-            raise ValueError(
-                f"the environment variable {self.api_key_env} is not set: "
-                f"{field_name(self.field, 'api_key_env')} names it as the holder of the API key"
-            )
+        if self.api_key_env is not None:
+            _check_key(os.environ.get(self.api_key_env), self.api_key_env, field_name(self.field, "api_key_env"))
 
     @classmethod
     def from_config(cls, config: ServerConfig, field: str = "") -> Self:
@@ -103,6 +101,19 @@ class ChatClient:
                 in_hand -= 1
         finally:
             line.close()
+
+
+def _check_key(key: str | None, variable: str, field: str) -> None:
+    """Refuse a key that no header can carry here: later the error would quote it."""
+    if not key:
+        raise ValueError(
+            f"the environment variable {variable} is not set: {field} names it as the holder of the API key"
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError(
+            f"the environment variable {variable}, which {field} names, holds a line end, a space or other characters "
+            "that no API key has: set it again"
+        )
 
 
 def _check_address(address: str, field: str) -> None:

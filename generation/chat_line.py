@@ -148,7 +148,7 @@ class Line(Generic[Tag]):
                 raise ConnectionError(self._nobody()) from None
             return Trouble(CONNECTION, repr(error.__cause__ or error), heals=True)
         self._heard, self._silent_rows = True, 0
-        return _read_object(response.content)
+        return _read_object(response.content, _key(self._client))
 
     def _backoff(self, tries: int, trouble: Trouble) -> float:
         """Give the seconds before the next try: half to all of a doubling span; a Retry-After holds for all workers."""
@@ -199,11 +199,11 @@ def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
     return {"max_completion_tokens" if name == "max_tokens" else name: value for name, value in body.items()}
 
 
-def _read_object(content: bytes) -> Reply:
+def _read_object(content: bytes, key: str) -> Reply:
     try:
         body = json.loads(content)
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        return Reply(None, INVALID_JSON, content[:200].decode(errors="replace"))
+        return Reply(None, INVALID_JSON, content.decode(errors="replace").replace(key, "***")[:200])
     return Reply(body)

@@ -98,7 +98,7 @@ class OpenAIEngine:
         """Answer requests as the replies come, keeping `concurrency` of them in flight.
 
         Raises:
-            RuntimeError: The policy's server has ended; the message shows its last lines.
+            ServerGoneError: The policy's server has ended; the message shows its last lines.
             ConnectionError: The server has stopped answering.
         """
         if self._outside is not None:

@@ -11,7 +11,7 @@ from typing import Any  # JSON values
 from pydantic import BaseModel, ValidationError
 
 from generation.chat_client import ChatClient
-from generation.chat_errors import BAD_REQUEST, field_name
+from generation.chat_errors import BAD_REQUEST, CONNECTION, RATE_LIMITED, SERVER_ERROR, TIMEOUT, field_name
 from generation.chat_line import Reply
 from generation.config import SamplingConfig
 from generation.engine import Answer, Completion, Request, Tag
@@ -71,7 +71,7 @@ class OutsideServer:
         """Ask a short question in the richest way, then in plainer ones, and see what comes back.
 
         Raises:
-            ConnectionError: No server answers.
+            ConnectionError: No server answers, or it has trouble that may pass.
             ValueError: It refuses even the plainest way; the message has its words.
         """
         n = min(self.k, 2)
@@ -81,6 +81,11 @@ class OutsideServer:
             [(_, reply)] = self.client.chat([(0, body)])
             if reply.reason != BAD_REQUEST:
                 break
+        if reply.reason in (TIMEOUT, CONNECTION, RATE_LIMITED, SERVER_ERROR):
+            raise ConnectionError(
+                f"{self.client.base_url} answers no question for now ({reply.reason}: {reply.detail}): "
+                f"look at the server's log"
+            )
         chat = _parse(reply)
         if isinstance(chat, str):
             raise ValueError(

@@ -48,15 +48,19 @@ def source_files(path: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ValueError: The folder holds no file of a kind that can be read.
+        ValueError: The folder holds no file of a kind that can be read, or one that is a broken link or a pipe.
     """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path.absolute()} does not exist: give a file, or a folder of files")
-    files = sorted(file for file in path.rglob("*") if file.suffix in _READERS and not file.name.startswith("."))
+    named = (file for file in path.rglob("*") if file.suffix in _READERS and not file.name.startswith("."))
+    files = sorted(file for file in named if not file.is_dir())
     if not files:
         raise ValueError(f"{path} holds no file that ends in {', '.join(_READERS)}")
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file} is a broken link, a pipe or a device: put a file there, or take it away")
     return files
 
 
@@ -120,8 +124,11 @@ def _read_parquet(file: Path) -> Iterator[Row]:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file} is no whole Parquet file ({error}): write it again") from error
     with parquet:
-        for batch in parquet.iter_batches():
-            yield from batch.to_pylist()
+        try:
+            for batch in parquet.iter_batches():
+                yield from batch.to_pylist()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is damaged, or holds text that is not UTF-8 ({error}): write it again") from error
 
 
 def _read_csv(file: Path) -> Iterator[Row]:

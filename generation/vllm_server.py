@@ -37,6 +37,10 @@ _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 
+class ServerGoneError(ConnectionError):
+    """The policy's server has ended in the middle of its work; another one may not."""
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """A server that has answered /health.
@@ -54,8 +58,11 @@ class RunningServer:
     log: Path
 
     def check_alive(self) -> None:
-        """Raise RuntimeError with the end of the log if the server has ended."""
-        _check_alive(self.process, self.log)
+        """Raise ServerGoneError with the end of the log if the server has ended."""
+        try:
+            _check_alive(self.process, self.log)
+        except RuntimeError as error:
+            raise ServerGoneError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from generation.config import OpenAIConfig, SamplingConfig
 from generation.engine import Answer, Completion, PolicyFiles, Request
 from generation.openai_engine import OpenAIEngine
 from generation.outside_server import Dialect
-from generation.vllm_server import RunningServer, serve_policy, server_command
+from generation.vllm_server import RunningServer, ServerGoneError, serve_policy, server_command
 from generation.weights_check import TOLERANCE, check_served_weights, compute_probe, resolve_dtype
 from tests.fake_openai import FakeServer, chat_body, raw, status
 
@@ -182,7 +182,7 @@ def test_ended_server_is_reported_with_the_cause_and_the_end_of_its_log(tmp_path
     process.wait()
     log = tmp_path / "log"
     log.write_text("\n".join(["start", "RuntimeError: no weights", *["noise"] * 30, "last words"]))
-    with pytest.raises(RuntimeError, match="ended with code 3") as error:
+    with pytest.raises(ServerGoneError, match="ended with code 3") as error:
         RunningServer("http://127.0.0.1:1/v1", 8, process, log).check_alive()
     assert "RuntimeError: no weights" in str(error.value)
     assert str(error.value).endswith("last words")
