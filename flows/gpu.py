@@ -102,6 +102,7 @@ def _acquire(file: FileIO, gpu: str, path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
+            locks.end_orphans(path)  # a dead holder's child may have handed the lock on to processes of its own
             holder = _holder(path)
             if holder != told:
                 _log.warning("GPU %s is in use by %s; waiting for it", gpu, holder)

@@ -145,12 +145,28 @@ def _acquire(file: FileIO, path: Path) -> None:
 
 
 def end_leftovers(path: Path) -> None:
-    """End the process group that a dead holder recorded in its lock file."""
+    """End the process group that a dead holder recorded in its lock file; for who holds the lock now."""
+    _end_child(_read(path))
+
+
+def end_orphans(path: Path) -> None:
+    """End the same while the lock can't be had, since the group itself has it open."""
+    record = _read(path)
+    holder = ProcessId.from_json(record.get("holder"))
+    if holder and not holder.is_alive():
+        _end_child(record)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes() or b"{}")
-    except (ValueError, RecursionError):  # the holder died while it wrote; its child died with it, by the kernel's hand
-        return
-    child = ProcessId.from_json(record.get("child")) if isinstance(record, dict) else None
+    except ValueError:  # the holder died while it wrote; its child died with it, by the kernel's hand
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _end_child(record: dict[str, Any]) -> None:
+    child = ProcessId.from_json(record.get("child"))
     if child and _is_left(child):
         _log.warning("ending process group %d, left behind by a killed run", child.pid)
         end_group(child.pid)

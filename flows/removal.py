@@ -66,7 +66,7 @@ def remove_unused(store: Store, findings: Findings) -> list[Unused]:
 
 
 def remove_dataset(store: Store, dataset: Dataset, looked: float) -> bool:
-    """Remove one dataset with its log and lock, manifest first.
+    """Remove one dataset with its log, manifest first; its lock stays, since a run may come to wait for it.
 
     Args:
         store: The workspace.
@@ -90,7 +90,6 @@ def remove_dataset(store: Store, dataset: Dataset, looked: float) -> bool:
             return False
         _remove_folder(dataset.folder)
         dataset.log_path.unlink(missing_ok=True)
-        _remove_held_lock(store, dataset.lock_path, looked)
     return True
 
 
@@ -105,18 +104,12 @@ def _check_quiet(store: Store, run: Run, min_age_s: float, now: float) -> None:
 def _remove_leftover(store: Store, path: Path, looked: float) -> None:
     if path.suffix == ".lock":
         with _try_lock(path) as free:
-            if free:
-                _remove_held_lock(store, path, looked)
+            if free and not _named_since(store, path.stem, looked):
+                path.unlink()
     elif path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _remove_held_lock(store: Store, path: Path, looked: float) -> None:
-    """Remove a lock file that is held here, unless a run may wait for it: two would then hold two files of one name."""
-    if not _named_since(store, path.stem, looked):
-        path.unlink()
 
 
 def _remove_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ _KEY = re.compile(rf"(?<![0-9A-Za-z_])[0-9a-f]{{{KEY_CHARS}}}(?![0-9A-Za-z_])")
 _ENTRY = re.compile(rf"^(?P<key>[0-9a-f]{{{KEY_CHARS}}})(\.lock|\.log)?$")
 _CUT_SHORT = re.compile(r"^\..+\.gone$")  # what a killed removal left, of a dataset or a run
 _TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}$")  # as `flows.tables` names what it writes before the rename
-_TEMPORARY_AGE_S = 24 * 3600.0
+_LEFTOVER_AGE_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Findings:
     runs: list[Path]  # folders of the runs that are let go
     datasets: list[Unused] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
-    """Locks and logs of datasets that are gone, temporary files of dead writers, removals that were cut short."""
+    """Day-old locks and logs of datasets that are gone and temporary files of dead writers; removals cut short."""
     held: int = 0  # unreferenced, but a live process works on them
     young: int = 0  # unreferenced, but changed lately
 
@@ -100,16 +100,17 @@ def last_change(path: Path) -> float:
 def _sort_in(dataset: Dataset, findings: Findings, min_age_s: float) -> None:
     """Sort in what lies under an unreferenced key."""
     paths = [path for path in (dataset.folder, dataset.lock_path, dataset.log_path) if path.exists()]
+    age_s = findings.looked - max(map(last_change, paths), default=0.0)
     if dataset.folder.is_symlink():
         return  # somebody moved it elsewhere on purpose
     if is_held(dataset):
         findings.held += 1
-    elif findings.looked - max(map(last_change, paths), default=0.0) < min_age_s:
+    elif not dataset.folder.is_dir():
+        findings.leftovers += paths if age_s > _LEFTOVER_AGE_S else []
+    elif age_s < min_age_s:
         findings.young += 1
-    elif dataset.folder.is_dir():
-        findings.datasets.append(Unused(dataset, sum(map(n_bytes, paths))))
     else:
-        findings.leftovers += paths
+        findings.datasets.append(Unused(dataset, sum(map(n_bytes, paths))))
 
 
 def _stage_folders(store: Store) -> Iterator[tuple[str, Path]]:
@@ -145,7 +146,7 @@ def _temporary_files(store: Store, findings: Findings) -> list[Path]:
     folders += [folder for run in _run_folders(store) for folder in [run, *run.glob("round-*/")]]
     kept = [folder for folder in folders if not going & {folder, folder.parent}]
     paths = [path for folder in kept for path in sorted(folder.glob(".*")) if _TEMPORARY.match(path.name)]
-    return [path for path in paths if findings.looked - last_change(path) > _TEMPORARY_AGE_S]
+    return [path for path in paths if findings.looked - last_change(path) > _LEFTOVER_AGE_S]
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:

@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import random
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic  # Any: JSON values
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 _LONGEST_BACKOFF_S = 60.0
 _FEWEST_SILENT_ROWS = 4
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # a whole pair is one character by now
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -202,8 +204,10 @@ def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
 def _read_object(content: bytes, key: str) -> Reply:
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
+    if b"\\ud" in content.lower():  # perhaps half a surrogate pair, which no file takes: to U+FFFD, as decoders do
+        body = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(body, ensure_ascii=False)))
     if not isinstance(body, dict):
         return Reply(None, INVALID_JSON, content.decode(errors="replace").replace(key, "***")[:200])
     return Reply(body)

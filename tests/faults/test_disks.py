@@ -75,7 +75,7 @@ def test_file_beyond_the_limit_of_the_process(tmp_path: Path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
     try:
-        with pytest.raises(OSError, match="there is no room to write .* or raise the limit"):
+        with pytest.raises(OSError, match=r"there is no room to write .* or raise the limit"):
             write_table(tmp_path / "part-00000.parquet", LARGE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -112,7 +112,7 @@ def test_a_link_to_another_disk_is_left_alone(store: Store, tmp_path: Path):
     assert (elsewhere / "manifest.json").exists()
 
 
-def test_a_removed_dataset_takes_its_log_and_lock_along(store: Store):
+def test_a_removed_dataset_takes_its_log_along_and_leaves_its_lock_for_whoever_waits(store: Store):
     FakeRun(store, "demo").begin()
     dataset = lay_dataset(store, "judging", "orphan")
     dataset.log_path.write_text("log")
@@ -121,7 +121,7 @@ def test_a_removed_dataset_takes_its_log_and_lock_along(store: Store):
     findings = find_unused(store, [], 0, LATER)
     assert findings.datasets[0].n_bytes == 3 + sum(path.stat().st_size for path in dataset.folder.iterdir())
     remove_unused(store, findings)
-    assert list((store.root / "stages" / "judging").iterdir()) == []
+    assert list((store.root / "stages" / "judging").iterdir()) == [dataset.lock_path]
 
 
 def test_locks_and_logs_of_datasets_that_are_gone_are_leftovers(store: Store):
@@ -133,6 +133,7 @@ def test_locks_and_logs_of_datasets_that_are_gone_are_leftovers(store: Store):
     run.use("judging", key_of("failed"))
     for path in [*gone, kept]:
         path.write_text("")
+    assert find_unused(store, [], 0, time.time()).leftovers == []
     findings = find_unused(store, [], 0, LATER)
     assert findings.leftovers == gone
     remove_unused(store, findings)
@@ -186,7 +187,7 @@ def test_a_removal_that_is_killed_leaves_nothing_that_looks_whole(store: Store, 
             remove_unused(store, findings)
     assert (dataset.manifest(), dataset.shards()) == (None, {})
     remove_unused(store, find_unused(store, [], 0, LATER))
-    assert list((store.root / "stages" / "judging").iterdir()) == []
+    assert list((store.root / "stages" / "judging").glob("*/")) == []
 
 
 def _killed(path: Path) -> None:
