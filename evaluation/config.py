@@ -18,9 +18,6 @@ class GateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Lowest mean length of the new answers over the old ones (standard)."""
     max_length_ratio: float = Field(default=1.25, gt=0)
     """Highest such ratio (standard)."""
-    on_refusal: Literal["keep", "stop"] = Field(default="keep", json_schema_extra={"how": True})
-    """After a refused round: go on with the last good policy and the next prompts, or stop the run; out of the cache
-    key, for it changes what follows and no verdict."""
 
     @model_validator(mode="after")
     def _some_ratio_fits(self) -> "GateConfig":

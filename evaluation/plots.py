@@ -45,7 +45,7 @@ def metric_panel(rounds: list[RoundReport], metric: str) -> str | None:
 
 def funnel_panel(one: RoundReport) -> str:
     """Draw how many rows were left after each stage of a round."""
-    return inline_svg(f"funnel-{one.round}", lambda axes: _draw_funnel(axes, one.funnel))
+    return inline_svg(f"funnel-{one.round}-{one.attempt}", lambda axes: _draw_funnel(axes, one.funnel))
 
 
 def curves_png(report: RunReport, path: Path) -> None:
@@ -96,7 +96,7 @@ def _draw_policies(axes: Any, rounds: list[RoundReport], values: list[float], ro
     _mark_rounds(axes, rounds, values[1:], role)
     for index, value in enumerate(values):
         _label(axes, index, values, label.format(value))
-    _finish_rounds(axes, len(rounds))
+    _finish_rounds(axes, rounds)
 
 
 def _label(axes: Any, index: int, values: list[float], text: str) -> None:
@@ -122,7 +122,7 @@ def _draw_win_rates(axes: Any, rounds: list[RoundReport]) -> None:
         text = f"{100 * rate.mean:.1f} %"
         axes.annotate(text, (index, 100 * rate.high), (0, 4), textcoords="offset points", ha="center", fontsize=10)
     _mark_rounds(axes, rounds, [100 * one.win_rate_over_start.mean for one in rounds], "judge")
-    _finish_rounds(axes, len(rounds))
+    _finish_rounds(axes, rounds)
 
 
 def _mark_rounds(axes: Any, rounds: list[RoundReport], values: list[float], role: str) -> None:
@@ -138,10 +138,11 @@ def _is_accepted(one: RoundReport) -> bool:
     return one.decision.decision == "pass"
 
 
-def _finish_rounds(axes: Any, n_rounds: int) -> None:
-    word = "round " if n_rounds <= _MOST_NAMED_ROUNDS else ""
-    axes.set_xticks(range(n_rounds + 1), ["start", *(f"{word}{number}" for number in range(1, n_rounds + 1))])
-    axes.set_xlim(-0.4, n_rounds + 0.4)
+def _finish_rounds(axes: Any, rounds: list[RoundReport]) -> None:
+    word = "round " if len(rounds) <= _MOST_NAMED_ROUNDS and not any(one.attempt for one in rounds) else ""
+    titles = [f"{word}{one.title}".replace(", ", "\n") for one in rounds]
+    axes.set_xticks(range(len(rounds) + 1), ["start", *titles])
+    axes.set_xlim(-0.4, len(rounds) + 0.4)
     axes.margins(y=0.25)
     axes.grid(visible=False, axis="x")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
@@ -152,7 +153,7 @@ def _draw_metric(axes: Any, rounds: list[RoundReport], metric: str) -> None:
         points = sorted((point.step, point.value) for point in one.metrics if point.name == metric)
         steps, values = [step for step, _ in points], [value for _, value in points]
         shade = 0.3 + 0.7 * index / len(rounds)  # later rounds are stronger
-        axes.plot(steps, values, ".-", color=COLOURS["judge"], alpha=shade, label=f"round {one.round}")
+        axes.plot(steps, values, ".-", color=COLOURS["judge"], alpha=shade, label=f"round {one.title}")
     axes.set_xlabel("optimiser step", labelpad=0)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 

@@ -56,7 +56,7 @@ def render_report(report: RunReport) -> str:
         verdict=_verdict(report),
         tiles=_tiles(report),
         panels=_panels(report.rounds),
-        funnels={one.round: _safe(plots.funnel_panel(one)) for one in report.rounds},
+        funnels={one.title: _safe(plots.funnel_panel(one)) for one in report.rounds},
         colours=COLOURS,
     )
 
@@ -69,13 +69,13 @@ def _safe(svg: str) -> "Markup":
 
 
 def _verdict(report: RunReport) -> str:
-    over_start = report.final.over_start
+    over_start, stopped = report.final.over_start, f" The run stopped: {report.stopped}." if report.stopped else ""
     if over_start is None:
-        return "No round beat the starting model, so it stays the last good policy."
+        return f"No round beat the starting model, so it stays the last good policy.{stopped}"
     rate = over_start.win_rate
     return (
         f"Round {report.final.round} made the last good policy: it wins {_percent(rate.mean)} {_range(rate, 100)} "
-        "of its duels with the starting model."
+        f"of its duels with the starting model.{stopped}"
     )
 
 
@@ -107,7 +107,7 @@ def _refused_note(rounds: list[RoundReport]) -> str:
     refused = [one for one in rounds if one.decision.decision == "keep"]
     if not refused:
         return "none refused"
-    return f"refused: round {', '.join(str(one.round) for one in refused)}"
+    return f"refused: round {', '.join(one.title for one in refused)}"
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,12 @@ class MetricPoint:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One round: its new policy, accepted or not, against the last good one."""
+    """One try of a round: its new policy, accepted or not, against the last good one."""
 
     round: int
     """1-based."""
+    attempt: int
+    """0 = the round's first try, n = its n-th retry after a refusal."""
     policy: str
     """Key of the new policy."""
     decision: Decision
@@ -111,6 +113,11 @@ class RoundReport:
     """What training logged, any order."""
     seconds: dict[str, float]
     """Wall-clock seconds by stage, in the order they ran."""
+
+    @property
+    def title(self) -> str:
+        """How people call this try of the round."""
+        return f"{self.round}, retry {self.attempt}" if self.attempt else str(self.round)
 
 
 @dataclass(frozen=True)
@@ -133,3 +140,5 @@ class RunReport:
     seed: int
     rounds: list[RoundReport]
     final: Final
+    stopped: str | None
+    """Why the run ended before its last round; None = it did not."""

@@ -1,9 +1,10 @@
 """Build a dataset unless it is complete: lock, work, manifest; what every stage shares."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any  # JSON values
 
 import pyarrow as pa
@@ -12,7 +13,11 @@ from flows.child import StageError
 from flows.locks import Lock
 from flows.plan import Step
 from flows.recipe import Recipe
-from flows.store import MAIN_TABLE, Dataset, Store
+from flows.runs import note_use
+from flows.store import MAIN_TABLE, Dataset, Manifest, Store
+
+_log = logging.getLogger(__name__)
+_READ_BY_TRAINING = {"filtering", "replay", "policies", "averages"}  # a damaged row or weight there costs a training
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Workbench:
     store: Store
     recipe: Recipe
     prompts: Step
+    run: str  # name of its folder
 
     @property
     def prompts_dataset(self) -> Dataset:
@@ -43,25 +49,31 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the outcome as JSON values."""
-        return asdict(self)
+        """Give the outcome as JSON values, without the facts: those stand in the dataset's manifest."""
+        return {name: value for name, value in vars(self).items() if name != "facts"}
 
 
 Work = Callable[[Dataset, Lock], dict[str, Any]]
 
 
-def build(store: Store, step: Step, work: Work) -> Outcome:
+def build(bench: Workbench, step: Step, work: Work) -> Outcome:
     """Build a step's dataset unless it is complete, one process at a time.
 
+    A dataset that was damaged since is taken back as far as it is damaged and built again; so are shards that a crash
+    of the machine cut short.
+
     Args:
-        store: The workspace.
+        bench: Where the run works; it notes that it uses the dataset.
         step: What to build.
-        work: Writes the shards and returns facts for the manifest, `rows_in` among them.
+        work: Writes the shards that are missing and returns facts for the manifest, `rows_in` among them.
     """
-    dataset = store.dataset(step.stage, step.key)
-    if dataset.manifest() is None:
+    dataset = bench.store.dataset(step.stage, step.key)
+    note_use(bench.store, bench.run, step)
+    if not is_whole(bench, dataset):
         with dataset.hold() as lock:
-            if dataset.manifest() is None:
+            if not is_whole(bench, dataset):
+                dataset.take_back(dataset.damaged(thorough=_thorough(bench, dataset)))
+                dataset.drop_torn_shards()
                 started = time.monotonic()
                 facts = work(dataset, lock)
                 seconds = round(time.monotonic() - started, 3)
@@ -69,6 +81,25 @@ def build(store: Store, step: Step, work: Work) -> Outcome:
                 dataset.commit(step.version, step.parts, facts)
                 return _outcome(dataset, cached=False)
     return _outcome(dataset, cached=True)
+
+
+def is_whole(bench: Workbench, dataset: Dataset) -> bool:
+    """Tell whether a dataset is complete and its files are what its manifest says."""
+    if dataset.manifest() is None:
+        return False
+    damaged = dataset.damaged(thorough=_thorough(bench, dataset))
+    if damaged:
+        _log.warning("%s: damaged since it was written (%s); building it again", dataset.folder, ", ".join(damaged))
+    return not damaged
+
+
+def _thorough(bench: Workbench, dataset: Dataset) -> bool:
+    return bench.recipe.verify == "all" or dataset.stage in _READ_BY_TRAINING
+
+
+def read_facts(store: Store, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Read what a dataset's manifest says beside its rows."""
+    return _manifest(store.dataset(outcome["stage"], outcome["key"])).facts
 
 
 def read_rows(dataset: Dataset) -> pa.Table:
@@ -80,9 +111,7 @@ def read_rows(dataset: Dataset) -> pa.Table:
 
 
 def _outcome(dataset: Dataset, *, cached: bool) -> Outcome:
-    manifest = dataset.manifest()
-    if manifest is None:
-        raise StageError(f"{dataset.folder}: the manifest vanished while the run used it; run again")
+    manifest = _manifest(dataset)
     return Outcome(
         stage=dataset.stage,
         key=dataset.key,
@@ -93,6 +122,13 @@ def _outcome(dataset: Dataset, *, cached: bool) -> Outcome:
         seconds=0.0 if cached else manifest.facts["seconds"],
         facts=manifest.facts,
     )
+
+
+def _manifest(dataset: Dataset) -> Manifest:
+    manifest = dataset.manifest()
+    if manifest is None:
+        raise StageError(f"{dataset.folder}: the manifest vanished while the run used it; run again")
+    return manifest
 
 
 def _drop_counts(dataset: Dataset) -> dict[str, int]:

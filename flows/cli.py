@@ -117,7 +117,7 @@ def _run(recipe_path: Path, overrides: list[str], workspace: Path, as_json: bool
 
     summary = launch(recipe, workspace, stderr)
     print_json(summary) if as_json else show_summary(summary, Console())
-    if summary["rounds"][-1]["decision"] != "pass" and recipe.evaluation.gate.on_refusal == "stop":
+    if summary["stopped"]:
         raise typer.Exit(GATE_STOPPED)
 
 

@@ -127,14 +127,13 @@ def train(
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(TrainingConfig, read_settings(settings), "--set")
-        rate = config.learning_rate
         policy = asdict(PolicyFiles(model, identify_model(model, None)))
         table = alone.load_table(source, PAIRS)
         job = {
             "job": "train",
             "start": policy,
             "reference": policy,
-            "config": config.model_dump(mode="json") | {"learning_rate": rate[0] if isinstance(rate, list) else rate},
+            "config": config.model_dump(mode="json"),
             "seed": seed,
             "generator_dtype": "bfloat16",
         }

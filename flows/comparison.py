@@ -8,16 +8,18 @@ from typing import Any  # JSON values
 
 import numpy as np
 import pyarrow as pa
+from evaluation.diversity import measure_diversity
 
 from evaluation.answers import ScoredAnswers, scored_answers
 from evaluation.compare import Comparison, compare
 from evaluation.gate import decide
 from evaluation.kl import Kl, sequence_kl
 from flows import plan
-from flows.build import Outcome, Workbench, build, read_rows
+from flows.build import Outcome, Workbench, build, is_whole, read_rows
 from flows.locks import Lock
 from flows.plan import Sampler, Step
 from flows.recipe import Recipe
+from flows.runs import note_use
 from flows.slices import PromptSlice
 from flows.stages import build_candidates, build_logprobs, build_scores
 from flows.store import MAIN_TABLE, Dataset
@@ -67,7 +69,7 @@ def plan_contest(recipe: Recipe, prompts: Step, new: PolicyFiles, old: PolicyFil
 
 def heldout_slice(recipe: Recipe) -> PromptSlice:
     """Name the prompts that policies are compared on."""
-    return PromptSlice("eval", None, recipe.evaluation.max_prompts)
+    return PromptSlice("eval", limit=recipe.evaluation.max_prompts)
 
 
 def _plan_side(recipe: Recipe, prompts: Step, policy: PolicyFiles) -> Side:
@@ -92,7 +94,9 @@ class Contest:
 def build_evaluation(contest: Contest) -> Outcome:
     """Sample and score what is missing, compare, decide, and store the verdicts with the decision."""
     bench, planned = contest.bench, contest.plan
-    if bench.store.dataset(planned.verdicts.stage, planned.verdicts.key).manifest() is None:
+    for step in planned.steps():
+        note_use(bench.store, bench.run, step)
+    if not is_whole(bench, bench.store.dataset(planned.verdicts.stage, planned.verdicts.key)):
         for side in (planned.start, planned.old, planned.new):
             _answer_and_score(contest, side)
         start = planned.start.sampler.policy
@@ -101,7 +105,7 @@ def build_evaluation(contest: Contest) -> Outcome:
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
         return _compare_and_decide(contest, dataset)
 
-    outcome = build(bench.store, planned.verdicts, work)
+    outcome = build(bench, planned.verdicts, work)
     contest.outcomes.append(outcome)
     return outcome
 
@@ -126,6 +130,7 @@ def _compare_and_decide(contest: Contest, dataset: Dataset) -> dict[str, Any]:
     decision = decide(by_judge, by_annotator, recipe.evaluation.gate, same_judge=same_judge)
     dataset.write_shard(0, {MAIN_TABLE: pa.concat_tables([by_judge.verdicts, by_annotator.verdicts])})
     kl = _kl(contest)
+    roles = {"new": planned.new, "old": planned.old, "start": planned.start}
     return {
         "rows_in": by_judge.verdicts.num_rows,
         "judge": _figures(by_judge),
@@ -133,6 +138,7 @@ def _compare_and_decide(contest: Contest, dataset: Dataset) -> dict[str, Any]:
         "start": _figures(over_start),
         "kl": asdict(kl) if kl else None,
         "mean_tokens": _mean(_answers(contest, planned.new, JUDGE).n_tokens),
+        "diversity": {role: _diversity(contest, side) for role, side in roles.items()},
         "decision": asdict(decision),
     }
 
@@ -155,6 +161,11 @@ def _answers(contest: Contest, side: Side, judge: str) -> ScoredAnswers:
         read_rows(store.dataset(side.candidates.stage, side.candidates.key)),
         read_rows(store.dataset(scores.stage, scores.key)),
     )
+
+
+def _diversity(contest: Contest, side: Side) -> dict[str, float | None]:
+    answers = read_rows(contest.bench.store.dataset(side.candidates.stage, side.candidates.key))
+    return asdict(measure_diversity(answers))
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:

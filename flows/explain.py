@@ -7,13 +7,15 @@ from typing import Any  # JSON values
 from rich.console import Console
 from rich.table import Table
 
-from flows import plan
 from flows.build import Workbench
 from flows.comparison import plan_contest
-from flows.identities import policy_from
-from flows.plan import RoundPlan, Step
+from flows.moves import Move, RoundFigures, next_move
+from flows.plan import Step
 from flows.recipe import Recipe
+from flows.round_plan import plan_round
+from flows.runs import open_run
 from flows.stages import trained_policy
+from flows.standing import stand_after, stand_at_start
 from flows.store import Store
 
 _MAX_CHANGES = 4
@@ -33,24 +35,21 @@ class Line:
 
 def explain_recipe(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
     """Walk through a run as far as its gates' decisions are known; one JSON object (`Line`) a dataset, each once."""
-    prompts = plan.plan_prompts(recipe)
-    bench = Workbench(store, recipe, prompts)
-    start = policy_from(recipe.policy)
-    found = {prompts.key: _line(store, 0, prompts)}
-    good = start
-    for number in range(1, recipe.rounds + 1):
-        planned = plan.plan_round(recipe, prompts, number, good, start)
+    run = open_run(store, recipe)
+    bench = Workbench(store, recipe, run.prompts, run.name)
+    found = {run.prompts.key: _line(store, 0, run.prompts)}
+    standing, done = stand_at_start(recipe, run), []
+    while isinstance(move := next_move(recipe.iteration, run.rounds, done), Move):
+        planned = plan_round(recipe, run.prompts, standing.spec(move))
         new = trained_policy(bench, planned)
-        contest = plan_contest(recipe, prompts, new, good, start)
-        for step in [*_steps(planned), *contest.steps()]:
-            found.setdefault(step.key, _line(store, number, step))
+        contest = plan_contest(recipe, run.prompts, new, planned.spec.good, planned.spec.initial)
+        for step in [*planned.steps(), *contest.steps()]:
+            found.setdefault(step.key, _line(store, move.number, step))
         manifest = store.dataset(contest.verdicts.stage, contest.verdicts.key).manifest()
         if manifest is None:
             break  # later rounds start from a policy that this gate has yet to choose
-        if manifest.facts["decision"]["decision"] == "pass":
-            good = new
-        elif recipe.evaluation.gate.on_refusal == "stop":
-            break
+        done.append(RoundFigures.read(move.number, move.attempt, manifest.facts))
+        standing = stand_after(standing, store, planned, new, passed=done[-1].passed)
     return [asdict(line) for line in found.values()]
 
 
@@ -68,10 +67,6 @@ def show_explanation(lines: list[dict[str, Any]]) -> None:
     console.print(table)
     missing = sum(line["state"] != "cached" for line in lines)
     console.print(f"{len(lines) - missing} cached, {missing} to build; later rounds follow once their gate is known")
-
-
-def _steps(planned: RoundPlan) -> list[Step]:
-    return [*planned.candidates, *planned.scores, planned.pairs, planned.kept, planned.policy]
 
 
 def _line(store: Store, number: int, step: Step) -> Line:

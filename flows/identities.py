@@ -74,12 +74,19 @@ def policy_from(config: PolicyConfig) -> PolicyFiles:
     return PolicyFiles(config.model, key, None, revision, config.trust_remote_code)
 
 
-def mixed_policy(config: MixConfig) -> PolicyFiles:
-    """Identify a policy of the mix; a running server's model goes by its name there."""
+def mixed_policy(config: MixConfig, roles: dict[str, PolicyFiles]) -> PolicyFiles:
+    """Identify a policy of the mix; a running server's model goes by its name there.
+
+    Args:
+        config: The recipe's part.
+        roles: The run's own policies by their role.
+    """
+    if config.role is not None:
+        return roles[config.role]
     if config.policy is not None:
         return policy_from(config.policy)
     if not isinstance(config.engine, OpenAIConfig) or config.engine.model is None:
-        raise TypeError("a mix without a policy names a running server")  # the config has seen to that
+        raise TypeError("a mix without a policy and a role names a running server")  # the config has seen to that
     return PolicyFiles(config.engine.model, f"{config.engine.model} at {config.engine.base_url}")
 
 

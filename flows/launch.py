@@ -31,7 +31,7 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
         result = self_improve(recipe.model_dump(mode="json"), str(store.root))
     flowed = time.time()
     results, prompts, busy = result.pop("results"), result.pop("prompts"), result.pop("busy_s")
-    report = write_report(store, recipe, prompts[0]["key"], results, result["final"])
+    report = write_report(store, recipe, prompts[0]["key"], results, result)
     finished = time.time()
     began = min(imported, psutil.Process().create_time())
     stages = sum(outcome["seconds"] for outcome in [*prompts, *all_outcomes(results)])
@@ -45,7 +45,7 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
             "own": round(busy + finished - flowed, 2),
         },
     }
-    keep_summary(store, recipe, summary)
+    keep_summary(store, summary)
     return summary
 
 

@@ -1,12 +1,11 @@
 """What each stage's key is made of, known before anything runs: `explain` and the stages use the same plan."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any  # JSON values
 
 from evaluation.schema import VERDICTS_VERSION
 from filtering.schema import FILTERS_VERSION
-from flows.identities import judge_identity, mixed_policy, source_identity
+from flows.identities import judge_identity, source_identity
 from flows.keys import answer_fields, content_key
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
@@ -16,9 +15,7 @@ from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
 from judging.config import JudgeConfig
 from judging.schema import PAIRS_VERSION, SCORES_VERSION
 from training.config import SimpoConfig
-from training.schema import LOGPROBS_VERSION, POLICY_VERSION
-
-_log = logging.getLogger(__name__)
+from training.schema import AVERAGES_VERSION, LOGPROBS_VERSION, POLICY_VERSION, REPLAY_VERSION
 
 EVALUATION_ROUND = 0  # held-out prompts are sampled with the same seeds whatever the round
 
@@ -47,12 +44,28 @@ class Sampler:
     sampling: SamplingConfig
 
 
-def plan_prompts(recipe: Recipe) -> Step:
-    """Prompts: the source's content, how it is read, split and shared out to rounds."""
+@dataclass(frozen=True)
+class Averaging:
+    """How an average of weights comes about: (1 - weight) * old + weight * new (arXiv 2404.09656)."""
+
+    old: PolicyFiles
+    new: PolicyFiles
+    weight: float
+
+
+def plan_prompts(recipe: Recipe, used: list[list[Any]] = []) -> Step:  # noqa: B006  never changed
+    """Prompts: the source's content, how it is read, split and shared out to rounds.
+
+    Args:
+        recipe: The run's recipe.
+        used: Whose train prompts are left out: the key of an earlier run's prompts and the rounds it began, each.
+    """
     config = recipe.prompts
     parts = {"config": answer_fields(config) | {"path": None}, "source": source_identity(config), "seed": recipe.seed}
     if config.per_round is None:
         parts["rounds"] = recipe.rounds
+    if used:
+        parts["used"] = used
     return Step("prompts", PROMPTS_VERSION, parts)
 
 
@@ -93,10 +106,22 @@ def plan_filtering(recipe: Recipe, pairs: Step) -> Step:
     return Step("filtering", FILTERS_VERSION, {"pairs": pairs.key, "config": answer_fields(recipe.filtering)})
 
 
-def plan_policy(recipe: Recipe, kept: Step, round_number: int, start: PolicyFiles, reference: PolicyFiles) -> Step:
+def plan_replay(kept: Step, earlier: list[str], share: float, seed: int) -> Step:
+    """A round's pairs mixed with those of earlier rounds: which, how many, drawn how."""
+    parts = {"pairs": kept.key, "earlier": earlier, "share": share, "seed": seed}
+    return Step("replay", REPLAY_VERSION, parts)
+
+
+def plan_average(averaging: Averaging) -> Step:
+    """An average of weights: of which, how much of each."""
+    parts = {"old": averaging.old.key, "new": averaging.new.key, "weight": averaging.weight}
+    return Step("averages", AVERAGES_VERSION, parts)
+
+
+def plan_policy(recipe: Recipe, pairs: Step, start: PolicyFiles, reference: PolicyFiles) -> Step:
     """The next policy: which pairs, from which weights, tied to which reference, how."""
-    config = answer_fields(recipe.training) | {"learning_rate": learning_rate(recipe, round_number), "reference": None}
-    parts = {"pairs": kept.key, "start": start.key, "config": config, "seed": recipe.seed}
+    config = answer_fields(recipe.training) | {"reference": None, "ema_weight": None}
+    parts = {"pairs": pairs.key, "start": start.key, "config": config, "seed": recipe.seed}
     if not isinstance(recipe.training.loss, SimpoConfig):  # SimPO has no reference
         parts["reference"] = reference.key
     return Step("policies", POLICY_VERSION, parts)
@@ -112,62 +137,3 @@ def plan_evaluation(recipe: Recipe, inputs: dict[str, Step]) -> Step:
     config = answer_fields(recipe.evaluation) | {"judge": judge_identity(recipe.evaluation.judge)}
     parts = {"inputs": {name: step.key for name, step in inputs.items()}, "config": config, "seed": recipe.seed}
     return Step("evaluation", VERDICTS_VERSION, parts)
-
-
-def learning_rate(recipe: Recipe, round_number: int) -> float:
-    """The learning rate of a round: the list's last value serves all rounds after."""
-    rates = recipe.training.learning_rate
-    return rates[min(round_number, len(rates)) - 1] if isinstance(rates, list) else rates
-
-
-@dataclass(frozen=True)
-class RoundPlan:
-    """Every dataset of a round up to its new policy, in the order they are built."""
-
-    number: int
-    chosen: PromptSlice
-    samplers: list[Sampler]
-    candidates: list[Step]  # one a sampler
-    scores: list[Step]  # one a sampler
-    pairs: Step
-    kept: Step
-    start: PolicyFiles
-    reference: PolicyFiles
-    policy: Step
-
-
-def plan_round(recipe: Recipe, prompts: Step, number: int, good: PolicyFiles, initial: PolicyFiles) -> RoundPlan:
-    """Plan a round.
-
-    Args:
-        recipe: The run's recipe.
-        prompts: The run's prompts.
-        number: 1-based number of the round.
-        good: The last good policy: what is sampled from and trained on.
-        initial: The run's starting policy.
-    """
-    chosen = PromptSlice("train", number)
-    samplers = _round_samplers(recipe, good)
-    candidates = [plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
-    scores = [plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
-    pairs = plan_pairs(recipe, prompts, candidates, scores)
-    kept = plan_filtering(recipe, pairs)
-    reference = initial if recipe.training.reference == "initial" else good
-    policy = plan_policy(recipe, kept, number, good, reference)
-    return RoundPlan(number, chosen, samplers, candidates, scores, pairs, kept, good, reference, policy)
-
-
-def _round_samplers(recipe: Recipe, policy: PolicyFiles) -> list[Sampler]:
-    """Say who answers a round's prompts: its own policy first, then the mix.
-
-    A model of the mix that is the round's own policy (the first model, in round 1) adds nothing and is left out.
-    """
-    config = recipe.generation
-    samplers = [Sampler(policy, config.engine, config.k, config.sampling)]
-    for other in config.mix:
-        sampler = Sampler(mixed_policy(other), other.engine, other.k, config.sampling)
-        if sampler.policy.key in {known.policy.key for known in samplers}:
-            _log.info("generation.mix: %s stands for itself already; left out", sampler.policy.model)
-        else:
-            samplers.append(sampler)
-    return samplers

@@ -7,20 +7,20 @@ from flows.build import Workbench
 from flows.child import StageError
 from flows.comparison import heldout_slice
 from flows.identities import judge_identity
-from flows.slices import PromptSlice
+from flows.round_plan import train_slice
 from flows.stages import slice_prompts
 from judging.config import JudgeConfig, RubricConfig, VerifierConfig
 
 
-def check_before_start(bench: Workbench) -> None:
+def check_before_start(bench: Workbench, rounds: int) -> None:
     """Check that every round has its prompts, and that both judges can be opened as far as that costs nothing.
 
     Raises:
         StageError: Names the recipe's field and the fix.
         FileNotFoundError: A model or a file of a judge is missing.
     """
-    for number in range(1, bench.recipe.rounds + 1):
-        slice_prompts(bench, PromptSlice("train", number))
+    for number in range(1, rounds + 1):
+        slice_prompts(bench, train_slice(bench.recipe, number))
     slice_prompts(bench, heldout_slice(bench.recipe))
     _check_judge(bench.recipe.judging.annotator, "judging.annotator")
     _check_judge(bench.recipe.evaluation.judge, "evaluation.judge")

@@ -1,13 +1,16 @@
 """A recipe: one YAML file that describes a run, checked field by field before anything starts."""
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
 from flows.fields import FieldError, assign, check, resolve_paths
+from flows.iteration import IterationConfig, value_of_round
+from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import TrainingConfig
@@ -30,7 +33,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
     seed: int = Field(default=0, ge=0)
     """Seed of sampling, data order and bootstraps; another seed is another run."""
     rounds: int = Field(default=1, ge=1, le=999)
-    """Rounds of sampling and training; each starts from the last good policy."""
+    """Most rounds of sampling and training; each starts from the last good policy."""
     policy: PolicyConfig
     """The model to improve."""
     prompts: PromptsConfig
@@ -45,6 +48,69 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
     """Preference training."""
     evaluation: JudgedEvaluationConfig
     """The comparison and the gate."""
+    iteration: IterationConfig = IterationConfig()
+    """How one round leads to the next."""
+    retries: RetriesConfig = RetriesConfig()
+    """When a server or the Hub is away."""
+    verify: Literal["training", "all"] = Field(default="training", json_schema_extra={"how": True})
+    """Whose checksums are verified before use: what training reads, or every dataset of the store."""
+
+    def at_round(self, number: int, attempt: int = 0) -> "Recipe":
+        """Give the recipe as it stands for a round.
+
+        Args:
+            number: 1-based round.
+            attempt: 0 = its first try, n = its n-th retry after a refusal.
+        """
+        schedule, retry = self.iteration.schedule, self.iteration.retry
+        sampling, training = self.generation.sampling, self.training
+        temperature = value_of_round(schedule.temperature, number, sampling.temperature)
+        beta = value_of_round(schedule.beta, number, training.loss.beta) * retry.beta_factor**attempt
+        rate = value_of_round(schedule.learning_rate, number, training.learning_rate)
+        rate *= retry.learning_rate_factor**attempt
+        loss = type(training.loss).model_validate(training.loss.model_dump() | {"beta": beta})
+        sampling = sampling.model_copy(update={"temperature": temperature})
+        return self.model_copy(
+            update={
+                "generation": self.generation.model_copy(update={"sampling": sampling}),
+                "training": training.model_copy(update={"loss": loss, "learning_rate": rate}),
+            }
+        )
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> "Recipe":
+        iteration, evaluation = self.iteration, self.evaluation
+        if iteration.schedule.temperature and evaluation.temperature is None:
+            raise ValueError(
+                "iteration.schedule.temperature changes the sampling from round to round: give evaluation.temperature, "
+                "so that all policies are compared alike"
+            )
+        drawn = self.generation.sampling.temperature if evaluation.temperature is None else evaluation.temperature
+        if iteration.stop.max_kl and (drawn != 1 or self.generation.sampling.top_p != 1):
+            raise ValueError(
+                "iteration.stop.max_kl can be estimated only from answers drawn at temperature 1 and top_p 1: set "
+                "evaluation.temperature to 1 (and generation.sampling.top_p), or leave max_kl out"
+            )
+        if self.training.reference == "ema" and self.training.lora is not None:
+            raise ValueError(
+                "training.reference ema averages full weights: leave training.lora out, or take initial or previous"
+            )
+        self._check_betas()
+        return self
+
+    def _check_betas(self) -> None:
+        betas = self.iteration.schedule.beta or []
+        attempts = self.iteration.retry.times if self.iteration.on_refusal == "retry" else 0
+        for number in range(1, max(1, len(betas)) + 1):
+            for attempt in {0, attempts}:
+                try:
+                    self.at_round(number, attempt)
+                except ValidationError as error:
+                    problem = error.errors()[0]
+                    raise ValueError(
+                        f"round {number}, retry {attempt} would train with training.loss.beta {problem['input']}: "
+                        f"{problem['msg']}; change iteration.schedule.beta or iteration.retry"
+                    ) from error
 
     @model_validator(mode="after")
     def _policies_can_be_sampled(self) -> "Recipe":
@@ -92,7 +158,24 @@ def load_recipe(path: Path, overrides: list[str] = []) -> Recipe:  # noqa: B006 
         raise FieldError(f"{path}: a recipe is a YAML mapping of fields, such as `name: my-run`")
     for override in overrides:
         assign(fields, override)
-    return check(Recipe, resolve_paths(fields, path.parent.resolve()), str(path))
+    recipe = check(Recipe, resolve_paths(fields, path.parent.resolve()), str(path))
+    _refuse_double_settings(recipe, str(path))
+    return recipe
+
+
+def _refuse_double_settings(recipe: Recipe, where: str) -> None:
+    """Refuse a setting beside its schedule, which would leave it without effect."""
+    places = {
+        "temperature": ("generation.sampling", recipe.generation.sampling),
+        "beta": ("training.loss", recipe.training.loss),
+        "learning_rate": ("training", recipe.training),
+    }
+    for name, (place, config) in places.items():
+        if getattr(recipe.iteration.schedule, name) and name in config.model_fields_set:
+            raise FieldError(
+                f"{where}: {place}.{name} and iteration.schedule.{name} are both given: the schedule would win; "
+                f"leave one out (--set iteration.schedule.{name}=null)"
+            )
 
 
 def _find(path: Path) -> Path:

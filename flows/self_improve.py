@@ -13,15 +13,18 @@ from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import plan, stages
+from flows import stages
 from flows.artifacts import publish_round, publish_stage
-from flows.build import Outcome, Workbench
+from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
-from flows.identities import policy_from
-from flows.plan import RoundPlan, Step
+from flows.moves import Move, RoundFigures, next_move
 from flows.preflight import check_before_start
 from flows.recipe import Recipe
-from flows.rounds import keep_recipe, keep_round, round_figures, run_summary
+from flows.retrying import retry_options
+from flows.round_plan import RoundPlan, RoundSpec, plan_round
+from flows.rounds import keep_round, round_figures, run_summary
+from flows.runs import Run, keep_last_good, keep_run, open_run
+from flows.standing import stand_after, stand_at_start
 from flows.store import Store
 from generation.engine import PolicyFiles
 
@@ -37,81 +40,92 @@ def self_improve(recipe: Json, workspace: str) -> Json:
         workspace: Folder of the store.
 
     Returns:
-        `flows.rounds.run_summary`, with `results` (of each round) and `busy_s`: seconds of our own code, without
-        building datasets and without Prefect.
+        `flows.rounds.run_summary`, with `results` (of each try of a round), `prompts` and `busy_s`: seconds of our own
+        code, without building datasets and without Prefect.
     """
-    checked = Recipe.model_validate(recipe)
-    run = {"recipe": recipe, "workspace": workspace, "prompts": asdict(plan.plan_prompts(checked))}
-    bench = _bench(run)
-    keep_recipe(bench.store, checked)
-    start = policy_from(checked.policy)
-    first = read_prompts(run)
-    check_before_start(bench)
-    good, results = start, []
-    for number in range(1, checked.rounds + 1):
+    checked, store = Recipe.model_validate(recipe), Store(Path(workspace))
+    first = read_prompts.with_options(**retry_options(checked.retries))(recipe, workspace)
+    run = Run.from_json(first["run"])
+    context = {"recipe": recipe, "workspace": workspace, "run": first["run"]}
+    standing = stand_at_start(checked, run)
+    made = (0, 0)
+    keep_last_good(store, run.name, standing.good, made)
+    results: list[Json] = []
+    figures: list[RoundFigures] = []
+    move = next_move(checked.iteration, run.rounds, figures)
+    while isinstance(move, Move):
+        spec = standing.spec(move)
         with tags(*flow_run.tags):  # the automation on heartbeats looks for them in rounds too
-            result = run_round(run, number, asdict(start), asdict(good))
-        keep_round(bench.store, checked, result)
+            result = run_round(context, spec.to_json())
+        keep_round(store, run.name, result)
         results.append(result)
-        if result["evaluation"]["decision"]["decision"] == "pass":
-            good = PolicyFiles(**result["policy"])
-        elif checked.evaluation.gate.on_refusal == "stop":
-            break
+        figures.append(RoundFigures.read(move.number, move.attempt, _verdict(store, result)))
+        policy, passed = PolicyFiles(**result["policy"]), figures[-1].passed
+        standing = stand_after(standing, store, plan_round(checked, run.prompts, spec), policy, passed=passed)
+        if passed:
+            made = (move.number, move.attempt)
+            keep_last_good(store, run.name, policy, made)
+        move = next_move(checked.iteration, run.rounds, figures)
+    keep_last_good(store, run.name, standing.good, made, ended=True)
     busy = first["busy_s"] + sum(result["busy_s"] for result in results)
-    summary = run_summary(checked, first["outcomes"], results)
+    summary = run_summary(store, run, first["outcomes"], results, move)
     return summary | {"results": results, "prompts": first["outcomes"], "busy_s": busy}
 
 
-@flow(name="round", flow_run_name="round-{number}", validate_parameters=False, persist_result=False)
-def run_round(run: Json, number: int, start: Json, good: Json) -> Json:
+@flow(name="round", flow_run_name="round-{spec[title]}", validate_parameters=False, persist_result=False)
+def run_round(context: Json, spec: Json) -> Json:
     """Run one round: sample from the last good policy, judge, filter, train, evaluate.
 
     Args:
-        run: The recipe's fields, the workspace and the planned prompts.
-        number: 1-based number of the round.
-        start: Files of the run's starting policy.
-        good: Files of the last good policy.
+        context: The recipe's fields, the workspace and the run.
+        spec: `flows.round_plan.RoundSpec` as JSON values.
     """
     started = time.monotonic()
-    done = [stage(run, number, start, good) for stage in (generate, judge, filter_round, train)]
+    options = retry_options(Recipe.model_validate(context["recipe"]).retries)
+    done = [stage.with_options(**options)(context, spec) for stage in (generate, judge, filter_round, train)]
     policy = done[-1]["policy"]
-    evaluated = evaluate(run, policy, good, start)
-    done.append(evaluated)
+    done.append(evaluate.with_options(**options)(context, spec, policy))
     result = {
-        "round": number,
+        "round": spec["number"],
+        "attempt": spec["attempt"],
         "policy": policy,
-        "evaluation": evaluated["facts"],
         "stages": {stage["name"]: stage["outcomes"] for stage in done},
         "busy_s": sum(stage["busy_s"] for stage in done),
         "seconds": round(time.monotonic() - started, 1),
     }
-    publish_round(round_figures(result), evaluated["facts"]["decision"]["reasons"])
+    store = Store(Path(context["workspace"]))
+    publish_round(round_figures(store, result), _verdict(store, result)["decision"]["reasons"])
     return result
 
 
 @task(name="prompts", cache_policy=NO_CACHE, persist_result=False)
-def read_prompts(run: Json) -> Json:
-    """Read the prompts into the store."""
+def read_prompts(recipe: Json, workspace: str) -> Json:
+    """Find out which run this is, read its prompts into the store and look for what would fail later."""
     started = time.perf_counter()
-    return _done("prompts", [stages.build_prompts(_bench(run))], started)
+    store, checked = Store(Path(workspace)), Recipe.model_validate(recipe)
+    run = open_run(store, checked)
+    bench = Workbench(store, checked, run.prompts, run.name)
+    outcome = stages.build_prompts(bench)
+    check_before_start(bench, run.rounds)
+    keep_run(store, checked, run)
+    return _done("prompts", [outcome], started) | {"run": run.to_json()}
 
 
-@task(name="generation", task_run_name="generation-{number}", cache_policy=NO_CACHE, persist_result=False)
-def generate(run: Json, number: int, start: Json, good: Json) -> Json:
+@task(name="generation", task_run_name="generation-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
+def generate(context: Json, spec: Json) -> Json:
     """Sample candidates from the last good policy, and from the others of the mix."""
     started = time.perf_counter()
-    bench = _bench(run)
-    planned = _plan(bench, number, start, good)
+    bench, planned = _plan(context, spec)
     outcomes = [stages.build_candidates(bench, planned.chosen, sampler) for sampler in planned.samplers]
     return _done("generation", outcomes, started)
 
 
-@task(name="judging", task_run_name="judging-{number}", cache_policy=NO_CACHE, persist_result=False)
-def judge(run: Json, number: int, start: Json, good: Json) -> Json:
+@task(name="judging", task_run_name="judging-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
+def judge(context: Json, spec: Json) -> Json:
     """Score the candidates and pair them."""
     started = time.perf_counter()
-    bench = _bench(run)
-    planned, annotator = _plan(bench, number, start, good), bench.recipe.judging.annotator
+    bench, planned = _plan(context, spec)
+    annotator = bench.recipe.judging.annotator
     outcomes = [
         stages.build_scores(bench, planned.chosen, step, annotator, "judging.annotator") for step in planned.candidates
     ]
@@ -119,33 +133,35 @@ def judge(run: Json, number: int, start: Json, good: Json) -> Json:
     return _done("judging", outcomes, started)
 
 
-@task(name="filtering", task_run_name="filtering-{number}", cache_policy=NO_CACHE, persist_result=False)
-def filter_round(run: Json, number: int, start: Json, good: Json) -> Json:
-    """Drop pairs that would teach little or something wrong."""
+@task(name="filtering", task_run_name="filtering-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
+def filter_round(context: Json, spec: Json) -> Json:
+    """Drop pairs that would teach little or something wrong, and mix in those of earlier rounds."""
     started = time.perf_counter()
-    bench = _bench(run)
-    return _done("filtering", [stages.build_kept(bench, _plan(bench, number, start, good))], started)
+    bench, planned = _plan(context, spec)
+    outcomes = [stages.build_kept(bench, planned), stages.build_replay(bench, planned)]
+    return _done("filtering", [outcome for outcome in outcomes if outcome is not None], started)
 
 
-@task(name="training", task_run_name="training-{number}", cache_policy=NO_CACHE, persist_result=False)
-def train(run: Json, number: int, start: Json, good: Json) -> Json:
+@task(name="training", task_run_name="training-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
+def train(context: Json, spec: Json) -> Json:
     """Train the round's new policy from the last good one."""
     started = time.perf_counter()
-    bench = _bench(run)
-    planned = _plan(bench, number, start, good)
-    outcome = stages.build_policy(bench, planned)
-    return _done("training", [outcome], started) | {"policy": asdict(stages.trained_policy(bench, planned))}
+    bench, planned = _plan(context, spec)
+    averaging = planned.spec.averaging if planned.average else None
+    outcomes = [stages.build_average(bench, averaging)] if averaging else []
+    outcomes.append(stages.build_policy(bench, planned))
+    return _done("training", outcomes, started) | {"policy": asdict(stages.trained_policy(bench, planned))}
 
 
-@task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
-def evaluate(run: Json, new: Json, good: Json, start: Json) -> Json:
+@task(name="evaluation", task_run_name="evaluation-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
+def evaluate(context: Json, spec: Json, new: Json) -> Json:
     """Compare the new policy with the last good one on held-out prompts and ask the gate."""
     started = time.perf_counter()
-    bench = _bench(run)
-    policies = [PolicyFiles(**fields) for fields in (new, good, start)]
+    bench, planned = _plan(context, spec)
+    policies = (PolicyFiles(**new), planned.spec.good, planned.spec.initial)
     contest = Contest(bench, plan_contest(bench.recipe, bench.prompts, *policies))
-    outcome = build_evaluation(contest)
-    return _done("evaluation", contest.outcomes, started) | {"facts": outcome.facts}
+    build_evaluation(contest)
+    return _done("evaluation", contest.outcomes, started)
 
 
 def _done(name: str, outcomes: list[Outcome], started: float) -> Json:
@@ -155,9 +171,12 @@ def _done(name: str, outcomes: list[Outcome], started: float) -> Json:
     return {"name": name, "outcomes": [outcome.to_json() for outcome in outcomes], "busy_s": busy}
 
 
-def _bench(run: Json) -> Workbench:
-    return Workbench(Store(Path(run["workspace"])), Recipe.model_validate(run["recipe"]), Step(**run["prompts"]))
+def _plan(context: Json, spec: Json) -> tuple[Workbench, RoundPlan]:
+    run, recipe = Run.from_json(context["run"]), Recipe.model_validate(context["recipe"])
+    bench = Workbench(Store(Path(context["workspace"])), recipe, run.prompts, run.name)
+    return bench, plan_round(recipe, run.prompts, RoundSpec.from_json(spec))
 
 
-def _plan(bench: Workbench, number: int, start: Json, good: Json) -> RoundPlan:
-    return plan.plan_round(bench.recipe, bench.prompts, number, PolicyFiles(**good), PolicyFiles(**start))
+def _verdict(store: Store, result: Json) -> Json:
+    """Read the evaluation's facts, the gate's decision among them."""
+    return read_facts(store, result["stages"]["evaluation"][-1])

@@ -11,10 +11,11 @@ from generation.prompts import take_round, take_split
 
 @dataclass(frozen=True)
 class PromptSlice:
-    """A slice of the prompts; a round number picks the train prompts of that round."""
+    """A slice of the prompts; a round number picks the train prompts of that round, and the seeds of their answers."""
 
     split: str  # train | eval | vault | all
     round: int | None = None
+    shared: bool = False  # every round has all train prompts
     limit: int | None = None  # at most so many of a held-out split
 
     @property
@@ -34,4 +35,6 @@ def read_slice(prompts: Dataset, chosen: PromptSlice) -> pa.Table:
         raise FileNotFoundError(f"{prompts.folder}: no prompts are stored here")
     if chosen.split == "all":
         return table
-    return take_round(table, chosen.round) if chosen.round else take_split(table, chosen.split, chosen.limit)
+    if chosen.round and not chosen.shared:
+        return take_round(table, chosen.round)
+    return take_split(table, chosen.split, chosen.limit)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any  # JSON values
 
 import pyarrow as pa
+from training.replay import mix_pairs
 
 from filtering.filter import filter_pairs
 from flows import plan
@@ -17,12 +18,15 @@ from flows.child import StageError, run_child
 from flows.display import stage_bar
 from flows.identities import pin_judge
 from flows.locks import Lock
-from flows.plan import RoundPlan, Sampler, Step
+from flows.plan import Averaging, Sampler, Step, plan_average
+from flows.planned_prompts import read_planned_prompts
+from flows.round_plan import RoundPlan
+from flows.runs import used_prompts
 from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
-from generation.prompts import assign_rounds, read_prompts
+from generation.prompts import assign_rounds
 from judging.config import JudgeConfig
 from judging.pairing import explain_no_pairs, pair_best_worst
 
@@ -32,12 +36,15 @@ def build_prompts(bench: Workbench) -> Outcome:
     recipe = bench.recipe
 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
-        tables = read_prompts(recipe.prompts, recipe.seed)
-        prompts = tables.prompts if recipe.prompts.per_round else assign_rounds(tables.prompts, recipe.rounds)
+        source, used = bench.prompts.parts["source"], used_prompts(bench.store, bench.prompts)
+        tables = read_planned_prompts(recipe.prompts, recipe.seed, source, used)
+        prompts = tables.prompts
+        if recipe.prompts.per_round is None and recipe.prompts.each_round == "disjoint":
+            prompts = assign_rounds(prompts, recipe.rounds)
         dataset.write_shard(0, {MAIN_TABLE: prompts, "drops": tables.drops})
         return {"rows_in": prompts.num_rows + tables.drops.num_rows}
 
-    return build(bench.store, bench.prompts, work)
+    return build(bench, bench.prompts, work)
 
 
 def slice_prompts(bench: Workbench, chosen: PromptSlice) -> pa.Table:
@@ -86,7 +93,7 @@ def build_candidates(bench: Workbench, chosen: PromptSlice, sampler: Sampler) ->
         tokens = read_rows(dataset)["n_tokens"].to_pylist()
         return facts | {"rows_in": prompts.num_rows, "tokens": sum(filter(None, tokens))}
 
-    return build(bench.store, step, work)
+    return build(bench, step, work)
 
 
 def build_scores(bench: Workbench, chosen: PromptSlice, candidates: Step, judge: JudgeConfig, field: str) -> Outcome:
@@ -106,7 +113,7 @@ def build_scores(bench: Workbench, chosen: PromptSlice, candidates: Step, judge:
         scores = check_judged(dataset, source.n_rows(), bench.recipe.judging.max_unscored_share)
         return facts | {"rows_in": source.n_rows(), "unscored": scores.column("score").null_count}
 
-    return build(bench.store, step, work)
+    return build(bench, step, work)
 
 
 def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
@@ -121,9 +128,9 @@ def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
         if not tables.pairs.num_rows:
             raise StageError(explain_no_pairs(tables.drops))
         dataset.write_shard(0, {MAIN_TABLE: tables.pairs, "drops": tables.drops})
-        return {"rows_in": candidates.num_rows}
+        return tables.facts | {"rows_in": candidates.num_rows}
 
-    return build(store, planned.pairs, work)
+    return build(bench, planned.pairs, work)
 
 
 def build_kept(bench: Workbench, planned: RoundPlan) -> Outcome:
@@ -138,35 +145,64 @@ def build_kept(bench: Workbench, planned: RoundPlan) -> Outcome:
         dataset.write_shard(0, {MAIN_TABLE: tables.kept, "drops": tables.drops})
         return {"rows_in": source.n_rows()}
 
-    return build(bench.store, planned.kept, work)
+    return build(bench, planned.kept, work)
+
+
+def build_replay(bench: Workbench, planned: RoundPlan) -> Outcome | None:
+    """Mix the kept pairs of a round with earlier ones; None where the recipe wants none or there are none."""
+    store, step = bench.store, planned.replay
+    if step is None:
+        return None
+
+    def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
+        new = read_rows(store.dataset(planned.kept.stage, planned.kept.key))
+        earlier = [read_rows(store.dataset("filtering", key)) for key in step.parts["earlier"]]
+        mixed = mix_pairs(new, earlier, step.parts["share"], step.parts["seed"])
+        dataset.write_shard(0, {MAIN_TABLE: mixed.pairs})
+        counts = {"new": mixed.n_new, "replayed": mixed.n_replayed, "replay_wanted": mixed.n_wanted}
+        return counts | {"rows_in": mixed.pairs.num_rows}
+
+    return build(bench, step, work)
+
+
+def build_average(bench: Workbench, averaging: Averaging) -> Outcome:
+    """Average the weights of two policies."""
+
+    def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
+        dataset.clear()  # what a killed try left of its weights
+        job = {"job": "average", "averaging": asdict(averaging)}
+        facts = _in_child("averaging the reference", job, dataset, lock, training_environment(bench))
+        return facts | {"rows_in": 0}
+
+    return build(bench, plan_average(averaging), work)
 
 
 def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
     """Train the round's new policy."""
-    recipe = bench.recipe
-    source = bench.store.dataset(planned.kept.stage, planned.kept.key)
+    recipe = planned.recipe
+    source = bench.store.dataset(planned.trained_on.stage, planned.trained_on.key)
 
     def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
         dataset.clear()  # what a killed training left of its weights
-        rate = plan.learning_rate(recipe, planned.number)
         job = {
             "job": "train",
             "pairs": str(source.folder),
-            "start": asdict(planned.start),
+            "start": asdict(planned.spec.good),
             "reference": asdict(planned.reference),
-            "config": recipe.training.model_dump(mode="json") | {"learning_rate": rate},
+            "config": recipe.training.model_dump(mode="json"),
             "seed": recipe.seed,
             "generator_dtype": "float32" if recipe.generation.engine.dtype == "float32" else "bfloat16",
         }
-        facts = _in_child(f"training round {planned.number}", job, dataset, lock, training_environment(bench))
+        title = f"training round {planned.spec.title}"
+        facts = _in_child(title, job, dataset, lock, training_environment(bench))
         return facts | {"rows_in": source.n_rows()}
 
-    return build(bench.store, planned.policy, work)
+    return build(bench, planned.policy, work)
 
 
 def trained_policy(bench: Workbench, planned: RoundPlan) -> PolicyFiles:
     """Name the files of a round's policy: a folder of weights, or an adapter on the start's base."""
-    folder, start = str(bench.store.dataset("policies", planned.policy.key).folder), planned.start
+    folder, start = str(bench.store.dataset("policies", planned.policy.key).folder), planned.spec.good
     if bench.recipe.training.lora is None:
         return PolicyFiles(folder, planned.policy.key, trust_remote_code=start.trust_remote_code)
     return PolicyFiles(start.model, planned.policy.key, folder, start.revision, start.trust_remote_code)
@@ -182,7 +218,7 @@ def build_logprobs(bench: Workbench, chosen: PromptSlice, candidates: Step, poli
         facts = _in_child("log-probs under the start", job, dataset, lock, training_environment(bench))
         return facts | {"rows_in": source.n_rows()}
 
-    return build(bench.store, plan.plan_logprobs(candidates, policy), work)
+    return build(bench, plan.plan_logprobs(candidates, policy), work)
 
 
 def judge_environment(judge: JudgeConfig) -> dict[str, str]:

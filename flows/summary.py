@@ -21,6 +21,8 @@ def show_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row(*_cells(figures))
     console.print(table)
     final = summary["final"]
+    if summary["stopped"]:
+        console.print(f"Stopped: {summary['stopped']['reason']}", soft_wrap=True, highlight=False)
     console.print(
         f"Last good policy: round {final['round']}, gold {final['gold']:.3f}, "
         f"win rate over the start {final['win_rate_start']:.1%}",
@@ -43,7 +45,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
     kl = "" if figures["kl"] is None else f"{figures['kl']:.2f}"
     tokens = "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.1f}"
     return [
-        str(figures["round"]),
+        f"{figures['round']}\nretry {figures['attempt']}" if figures["attempt"] else str(figures["round"]),
         f"{figures['gold_before']:.3f} > {figures['gold_after']:.3f}\n{low:+.3f} to {high:+.3f}",
         passed,
         f"{figures['win_rate_start']:.1%} start\n{figures['win_rate_old']:.1%} old",

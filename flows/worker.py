@@ -173,6 +173,17 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {"step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
 
 
+def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Average the weights of two policies."""
+    from training.average import average_policies
+
+    old, new = (Path(job["averaging"][side]["model"]) for side in ("old", "new"))
+    emit({"note": "averaging weights", "done": 0, "total": 1})
+    average_policies(old, new, job["averaging"]["weight"], Path(job["out"]))
+    emit({"done": 1, "total": 1})
+    return {}
+
+
 def _prompts(job: dict[str, Any]) -> pa.Table:
     return read_slice(Dataset("prompts", "", Path(job["prompts"])), PromptSlice(**job["slice"]))
 
@@ -206,6 +217,7 @@ JOBS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "score": score,
     "logprobs": logprobs,
     "train": train,
+    "average": average,
 }
 
 if __name__ == "__main__":

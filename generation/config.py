@@ -51,6 +51,8 @@ class PromptsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     """Read at most so many rows of the source."""
     per_round: int | None = Field(default=None, ge=1)
     """Train prompts each round gets, disjoint between rounds; null divides all of them evenly."""
+    each_round: Literal["disjoint", "all"] = "disjoint"
+    """disjoint: no prompt is trained on in two rounds. all: every round gets all train prompts, with other seeds."""
     split: SplitConfig = SplitConfig()
     """The hash split, for sources without a `split` column."""
 
@@ -58,6 +60,8 @@ class PromptsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     def _one_source(self) -> "PromptsConfig":
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give exactly one of `path` (a file or folder) and `dataset` (a Hub data set)")
+        if self.each_round == "all" and self.per_round is not None:
+            raise ValueError("each_round `all` gives every round all train prompts: leave per_round out")
         return self
 
 
@@ -186,16 +190,24 @@ class MixConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """Another policy whose answers stand beside the round's own."""
 
     policy: PolicyConfig | None = None
-    """The other model; null where the engine's `base_url` and `model` name a running server."""
-    engine: EngineConfig
-    """How it is run."""
+    """Another model, run here."""
+    role: Literal["initial", "previous", "base"] | None = None
+    """One of the run's own: its start, the last good policy before the present one, or the recipe's `policy`. Where it
+    is the round's own policy it is left out."""
+    engine: EngineConfig | None = None
+    """How it is run; null runs it as the round's own policy. An openai engine with `base_url` and `model` is a running
+    server, instead of `policy` and `role`."""
     k: int = Field(ge=1)
     """Candidates per prompt that it adds."""
 
     @model_validator(mode="after")
     def _one_model(self) -> "MixConfig":
-        if (self.policy is None) != is_running_server(self.engine):
-            raise ValueError("give `policy` for a model to run here, or an openai engine with `base_url` and `model`")
+        server = self.engine is not None and is_running_server(self.engine)
+        if [self.policy is not None, self.role is not None, server].count(True) != 1:
+            raise ValueError(
+                "give one of `policy` (a model to run here), `role` (initial, previous or base) and an openai engine "
+                "with `base_url` and `model`"
+            )
         return self
 
 

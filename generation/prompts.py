@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import get_args
 
@@ -40,12 +41,13 @@ class PromptColumns:
     apart: tuple[str, ...] = ()  # columns that are no part of a prompt, not even of its `meta`
 
 
-def read_prompts(config: PromptsConfig, run_seed: int) -> PromptTables:
+def read_prompts(config: PromptsConfig, run_seed: int, used: Set[str] = frozenset()) -> PromptTables:
     """Read, check and split prompts, drop repeated ones, and deal train prompts out to rounds if `per_round` is set.
 
     Args:
         config: Where the prompts are and how they are shared out.
         run_seed: Decides which train prompts each round gets.
+        used: Ids of train prompts to leave out, since earlier runs trained on them.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -53,6 +55,7 @@ def read_prompts(config: PromptsConfig, run_seed: int) -> PromptTables:
     """
     sources = read_sources(config)
     rows: dict[str, Row] = {}
+    left_out: set[str] = set()
     drops: list[Drop] = []
     for source in sources:
         columns = find_columns(source, config)
@@ -62,10 +65,13 @@ def read_prompts(config: PromptsConfig, run_seed: int) -> PromptTables:
             except BadPromptError as error:
                 drops.append(_drop(f"{source.name}#{number}", "messages", error.reason, row.get(columns.prompt)))
                 continue
-            if (id := prompt["prompt_id"]) in rows:
+            if (id := prompt["prompt_id"]) in rows or id in left_out:
                 drops.append(
                     _drop(f"{id}#{source.name}#{number}", "duplicates", "duplicate_prompt", row[columns.prompt])
                 )
+            elif id in used and prompt["split"] == "train":
+                left_out.add(id)
+                drops.append(_drop(id, "earlier_runs", "used_by_earlier_run", row[columns.prompt]))
             else:
                 rows[id] = prompt
     _check(sources, len(rows), drops)

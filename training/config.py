@@ -43,16 +43,13 @@ class LoraConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Share of adapter inputs dropped while training."""
 
 
-_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
 class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """One round's training."""
 
     loss: LossConfig = DpoConfig(name="dpo")
     """The preference loss and its own hyper-parameters."""
-    learning_rate: _Rate | Annotated[list[_Rate], Field(min_length=1)] = 5e-7
-    """Peak learning rate; a list gives one a round, the last for all rounds after."""
+    learning_rate: float = Field(default=5e-7, gt=0, allow_inf_nan=False)
+    """Peak learning rate; `iteration.schedule.learning_rate` gives one a round."""
     lr_schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
@@ -75,7 +72,11 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Recompute activations in the backward pass: less memory, about 1.3 times the compute."""
     lora: LoraConfig | None = None
     """Train adapters instead of full weights; null trains everything."""
-    reference: Literal["initial", "previous"] = "initial"
-    """The policy that DPO is tied to: the run's starting model, or the round's starting model."""
+    reference: Literal["initial", "previous", "base", "ema"] = "initial"
+    """The policy that DPO is tied to. initial: the run's start. previous: the round's start, which is the last good
+    policy. base: the recipe's `policy`, also where a later run starts from another one. ema: an average of the run's
+    start and the policies accepted since (arXiv 2404.09656, soft update between rounds); full weights only."""
+    ema_weight: float = Field(default=0.6, gt=0, le=1)
+    """Weight of a newly accepted policy in the average; 1 is `previous`. The paper's best value is 0.6."""
     threads: int = Field(default=2, ge=1, json_schema_extra=_HOW)
     """CPU threads."""

@@ -27,7 +27,7 @@ class TrainingJob:
         pairs: PAIRS table.
         start: The policy to train.
         reference: The policy that a loss with a reference is tied to; the same key as `start` means the same weights.
-        config: The recipe's part, with the round's learning rate as one number.
+        config: The recipe's part, as it stands for the round.
         seed: Of the order of the pairs and of fresh adapters.
         output: Folder that the weights, or the adapter, are written to.
         render_prompt: Renders messages up to where the answer begins, as the generator does.
@@ -37,7 +37,7 @@ class TrainingJob:
             compared.
 
     Raises:
-        ValueError: The learning rate is a list, micro_batch_size does not divide batch_size, or the start policy has
+        ValueError: micro_batch_size does not divide batch_size, or the start policy has
             an adapter and the recipe none.
     """
 
@@ -53,8 +53,6 @@ class TrainingJob:
     generator_dtype: Compute = "bfloat16"
 
     def __post_init__(self) -> None:
-        if isinstance(self.config.learning_rate, list):
-            raise ValueError("training.learning_rate is a list: pick the round's value before training")
         micro, batch = self.config.micro_batch_size, self.config.batch_size
         if micro is not None and batch % micro:
             raise ValueError(f"training.micro_batch_size is {micro}, which does not divide batch_size = {batch}")

@@ -33,11 +33,10 @@ _FEATURES = Features(
 def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, output: str) -> DPOConfig:
     """Say to TRL what a recipe says; it reports and saves nothing itself."""
     micro = config.micro_batch_size or config.batch_size
-    learning_rate: Any = config.learning_rate  # one number: TrainingJob takes no list
     arguments = DPOConfig(
         output_dir=output,
         **objective.arguments,
-        learning_rate=learning_rate,
+        learning_rate=config.learning_rate,
         lr_scheduler_type=_SCHEDULES[config.lr_schedule],
         warmup_steps=config.warmup_share,  # below 1 it is a share of all steps
         num_train_epochs=config.epochs,

@@ -54,6 +54,7 @@ def _metrics(start: float) -> list[MetricPoint]:
 def _round(number: int, judge: Comparison, annotator: Comparison, over_start: Comparison) -> RoundReport:
     return RoundReport(
         round=number,
+        attempt=0,
         policy=f"policy-{number}",
         decision=decide(judge, annotator, GateConfig()),
         judge=_figures(judge),

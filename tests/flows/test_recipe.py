@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from flows.fields import FieldError
-from flows.recipe import SHIPPED, load_recipe
+from flows.recipe import SHIPPED, Recipe, load_recipe
 
 SMALL = {
     "name": "small",
@@ -41,6 +41,18 @@ def test_every_shipped_recipe_is_valid(path: Path):
         ({"prompts": {}}, r"exactly one of `path`"),
         ({"name": "My Run"}, r"name: .*pattern"),
         ({"rounds": 0}, r"rounds: .*greater than or equal to 1 \(got 0\)"),
+        ({"prompts": {"path": "p.jsonl", "each_round": "all", "per_round": 5}}, r"leave per_round out"),
+        ({"generation": {"mix": [{"k": 1}]}}, r"give one of `policy`"),
+        ({"generation": {"mix": [{"k": 1, "role": "base", "policy": {"model": "x"}}]}}, r"give one of `policy`"),
+        ({"iteration": {"schedule": {"temperature": [1, 0.8]}}}, r"give evaluation.temperature"),
+        ({"iteration": {"stop": {"max_kl": 3}}, "evaluation": {"judge": {"kind": "maths"}, "temperature": 0.7}},
+         r"set evaluation.temperature to 1"),
+        ({"training": {"reference": "ema", "lora": {"rank": 4}}}, r"leave training.lora out"),
+        ({"training": {"loss": {"name": "simpo", "beta": 10}},
+          "iteration": {"on_refusal": "retry", "retry": {"times": 2}}}, r"retry 2 would train with .*beta 40"),
+        ({"training": {"learning_rate": 1e-6}, "iteration": {"schedule": {"learning_rate": [1e-6]}}},
+         r"the schedule would win; leave one out"),
+        ({"iteration": {"replay_share": 1.0}}, r"replay_share: .*less than 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_the_fix(tmp_path: Path, changes: dict, message: str):
@@ -90,3 +102,25 @@ def test_broken_yaml_names_the_file(tmp_path: Path):
 def test_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(FieldError, match=r"none of the shipped recipes \(.*demo"):
         load_recipe(Path("no-such-recipe"))
+
+
+def test_a_round_has_its_scheduled_values_and_the_last_serves_all_after(tmp_path: Path):
+    schedule = {"temperature": [1.0, 0.8], "beta": [0.1, 0.2], "learning_rate": [1e-6, 5e-7]}
+    evaluation = {"judge": {"kind": "maths"}, "temperature": 1.0}
+    recipe = load_recipe(write(tmp_path, iteration={"schedule": schedule}, evaluation=evaluation))
+    for number, at in ((1, 0), (2, 1), (3, 1)):
+        there = recipe.at_round(number)
+        assert there.generation.sampling.temperature == schedule["temperature"][at]
+        assert there.training.loss.beta == schedule["beta"][at]
+        assert there.training.learning_rate == schedule["learning_rate"][at]
+
+
+def test_each_retry_trains_more_gently(tmp_path: Path):
+    recipe = load_recipe(write(tmp_path, training={"learning_rate": 8e-6, "loss": {"name": "dpo", "beta": 0.1}}))
+    assert recipe.at_round(1, 2).training.learning_rate == pytest.approx(2e-6)
+    assert recipe.at_round(1, 2).training.loss.beta == pytest.approx(0.4)
+
+
+def test_a_resolved_recipe_reads_back_equal(tmp_path: Path):
+    recipe = load_recipe(write(tmp_path, iteration={"schedule": {"learning_rate": [1e-6]}}))
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe

@@ -308,8 +308,6 @@ def test_no_pair_to_train_on_raises(job, vary):
 
 
 def test_jobs_that_make_no_sense_raise(job, vary, start):
-    with pytest.raises(ValueError, match="learning_rate is a list"):
-        vary(job, {"learning_rate": [1e-6, 5e-7]})
     with pytest.raises(ValueError, match="micro_batch_size is 3, which does not divide batch_size = 4"):
         vary(job, {"micro_batch_size": 3})
     with pytest.raises(ValueError, match="the start policy has a LoRA adapter"):

@@ -1,0 +1,157 @@
+"""Every dataset of a round, planned from the round's policies before anything of it runs."""
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any  # JSON values
+
+from pydantic import TypeAdapter
+
+from flows.identities import mixed_policy
+from flows.plan import (
+    Averaging,
+    Sampler,
+    Step,
+    plan_average,
+    plan_candidates,
+    plan_filtering,
+    plan_pairs,
+    plan_policy,
+    plan_replay,
+    plan_scores,
+)
+from flows.recipe import Recipe
+from flows.slices import PromptSlice
+from generation.engine import PolicyFiles
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RoundSpec:
+    """What a round is made from, small enough to travel through Prefect.
+
+    Attributes:
+        number: 1-based.
+        attempt: 0 = the first try, n = the n-th retry after a refusal.
+        initial: The run's start.
+        base: The recipe's policy.
+        good: The last good policy: what is sampled from and trained on.
+        previous: The last good policy before `good`; the start where there is none.
+        averaged: The start and all accepted policies averaged, where the reference is such an average.
+        averaging: How `averaged` comes about; None = it is the start.
+        earlier: Keys of the kept pairs of earlier rounds, this run's and those of the runs it continues.
+    """
+
+    number: int
+    attempt: int
+    initial: PolicyFiles
+    base: PolicyFiles
+    good: PolicyFiles
+    previous: PolicyFiles
+    averaged: PolicyFiles
+    averaging: Averaging | None
+    earlier: list[str]
+
+    @property
+    def title(self) -> str:
+        """How people call this try of the round."""
+        return str(self.number) if not self.attempt else f"{self.number}-retry-{self.attempt}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the spec as JSON values."""
+        return asdict(self) | {"title": self.title}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "RoundSpec":
+        """Read what `to_json` gave."""
+        return TypeAdapter(cls).validate_python({name: value for name, value in fields.items() if name != "title"})
+
+    def reference(self, role: str) -> PolicyFiles:
+        """Give the policy that training is tied to, by its name in the recipe."""
+        roles = {"initial": self.initial, "previous": self.good, "base": self.base, "ema": self.averaged}
+        return roles[role]
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """Every dataset of a round up to its new policy, in the order they are built."""
+
+    spec: RoundSpec
+    recipe: Recipe  # as it stands for the round
+    chosen: PromptSlice
+    samplers: list[Sampler]
+    candidates: list[Step]  # one a sampler
+    scores: list[Step]  # one a sampler
+    pairs: Step
+    kept: Step
+    replay: Step | None  # kept and earlier pairs together; None = kept alone is trained on
+    average: Step | None  # the averaged reference; None = none is needed
+    reference: PolicyFiles
+    policy: Step
+
+    @property
+    def trained_on(self) -> Step:
+        """The pairs that training reads."""
+        return self.replay or self.kept
+
+    def steps(self) -> list[Step]:
+        """List the datasets in the order they are built."""
+        mixed = [step for step in (self.replay, self.average) if step is not None]
+        return [*self.candidates, *self.scores, self.pairs, self.kept, *mixed, self.policy]
+
+
+def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
+    """Plan a round.
+
+    Args:
+        recipe: The run's recipe.
+        prompts: The run's prompts.
+        spec: What the round is made from.
+    """
+    recipe = recipe.at_round(spec.number, spec.attempt)
+    chosen = train_slice(recipe, spec.number)
+    samplers = _round_samplers(recipe, spec)
+    candidates = [plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
+    scores = [plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
+    pairs = plan_pairs(recipe, prompts, candidates, scores)
+    kept = plan_filtering(recipe, pairs)
+    share = recipe.iteration.replay_share
+    replay = plan_replay(kept, spec.earlier, share, recipe.seed) if share and spec.earlier else None
+    reference = spec.reference(recipe.training.reference)
+    averaging = spec.averaging if recipe.training.reference == "ema" else None
+    return RoundPlan(
+        spec=spec,
+        recipe=recipe,
+        chosen=chosen,
+        samplers=samplers,
+        candidates=candidates,
+        scores=scores,
+        pairs=pairs,
+        kept=kept,
+        replay=replay,
+        average=plan_average(averaging) if averaging else None,
+        reference=reference,
+        policy=plan_policy(recipe, replay or kept, spec.good, reference),
+    )
+
+
+def train_slice(recipe: Recipe, number: int) -> PromptSlice:
+    """Name the train prompts of a round."""
+    return PromptSlice("train", number, shared=recipe.prompts.each_round == "all")
+
+
+def _round_samplers(recipe: Recipe, spec: RoundSpec) -> list[Sampler]:
+    """Say who answers a round's prompts: its own policy first, then the mix.
+
+    A model of the mix that is the round's own policy (the first model, in round 1) adds nothing and is left out.
+    """
+    config = recipe.generation
+    roles = {"initial": spec.initial, "previous": spec.previous, "base": spec.base}
+    samplers = [Sampler(spec.good, config.engine, config.k, config.sampling)]
+    for other in config.mix:
+        sampler = Sampler(mixed_policy(other, roles), other.engine or config.engine, other.k, config.sampling)
+        if sampler.policy.key in {known.policy.key for known in samplers}:
+            _log.info("generation.mix: %s stands for itself already; left out", sampler.policy.model)
+        else:
+            samplers.append(sampler)
+    return samplers
