@@ -6,7 +6,7 @@ from pathlib import Path
 TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
-def tested() -> list[str]:
+def cases() -> list[str]:
     names = []
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         if path.name != Path(__file__).name:
@@ -21,7 +21,7 @@ def listed() -> list[list[str]]:
 
 
 def test_every_fault_in_the_table_is_tested_and_every_test_is_in_the_table():
-    assert sorted(row[0] for row in listed()) == sorted(tested())
+    assert sorted(row[0] for row in listed()) == sorted(cases())
 
 
 def test_every_row_says_what_detects_it_what_happens_and_what_to_do():
@@ -29,4 +29,4 @@ def test_every_row_says_what_detects_it_what_happens_and_what_to_do():
 
 
 def test_there_are_at_least_25_faults():
-    assert len(set(tested())) >= 25
+    assert len(set(cases())) >= 25
