@@ -69,28 +69,30 @@ def build(bench: Workbench, step: Step, work: Work) -> Outcome:
     """
     dataset = bench.store.dataset(step.stage, step.key)
     note_use(bench.store, bench.run, step)
-    if not is_whole(bench, dataset):
+    manifest = whole_manifest(bench, dataset)
+    if manifest is None:
         with dataset.hold() as lock:
-            if not is_whole(bench, dataset):
+            manifest = whole_manifest(bench, dataset)
+            if manifest is None:
                 dataset.take_back(dataset.damaged(thorough=_thorough(bench, dataset)))
                 dataset.drop_torn_shards()
                 started = time.monotonic()
                 facts = work(dataset, lock)
                 seconds = round(time.monotonic() - started, 3)
                 facts |= {"seconds": seconds, "drops": _drop_counts(dataset)}
-                dataset.commit(step.version, step.parts, facts)
-                return _outcome(dataset, cached=False)
-    return _outcome(dataset, cached=True)
+                return _outcome(dataset.commit(step.version, step.parts, facts), cached=False)
+    return _outcome(manifest, cached=True)
 
 
-def is_whole(bench: Workbench, dataset: Dataset) -> bool:
-    """Tell whether a dataset is complete and its files are what its manifest says."""
-    if dataset.manifest() is None:
-        return False
+def whole_manifest(bench: Workbench, dataset: Dataset) -> Manifest | None:
+    """Read a dataset's manifest if it is complete and its files are what the manifest says."""
+    manifest = dataset.manifest()
+    if manifest is None:
+        return None
     damaged = dataset.damaged(thorough=_thorough(bench, dataset))
     if damaged:
         _log.warning("%s: damaged since it was written (%s); building it again", dataset.folder, ", ".join(damaged))
-    return not damaged
+    return None if damaged else manifest
 
 
 def _thorough(bench: Workbench, dataset: Dataset) -> bool:
@@ -99,7 +101,11 @@ def _thorough(bench: Workbench, dataset: Dataset) -> bool:
 
 def read_facts(store: Store, outcome: dict[str, Any]) -> dict[str, Any]:
     """Read what a dataset's manifest says beside its rows."""
-    return _manifest(store.dataset(outcome["stage"], outcome["key"])).facts
+    dataset = store.dataset(outcome["stage"], outcome["key"])
+    manifest = dataset.manifest()
+    if manifest is None:
+        raise StageError(f"{dataset.folder}: the dataset vanished while the run used it; run again")
+    return manifest.facts
 
 
 def read_rows(dataset: Dataset) -> pa.Table:
@@ -110,11 +116,10 @@ def read_rows(dataset: Dataset) -> pa.Table:
     return table
 
 
-def _outcome(dataset: Dataset, *, cached: bool) -> Outcome:
-    manifest = _manifest(dataset)
+def _outcome(manifest: Manifest, *, cached: bool) -> Outcome:
     return Outcome(
-        stage=dataset.stage,
-        key=dataset.key,
+        stage=manifest.stage,
+        key=manifest.key,
         cached=cached,
         rows_in=manifest.facts["rows_in"],
         rows_out=manifest.rows.get(MAIN_TABLE, 0),
@@ -122,13 +127,6 @@ def _outcome(dataset: Dataset, *, cached: bool) -> Outcome:
         seconds=0.0 if cached else manifest.facts["seconds"],
         facts=manifest.facts,
     )
-
-
-def _manifest(dataset: Dataset) -> Manifest:
-    manifest = dataset.manifest()
-    if manifest is None:
-        raise StageError(f"{dataset.folder}: the manifest vanished while the run used it; run again")
-    return manifest
 
 
 def _drop_counts(dataset: Dataset) -> dict[str, int]:

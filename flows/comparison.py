@@ -8,14 +8,14 @@ from typing import Any  # JSON values
 
 import numpy as np
 import pyarrow as pa
-from evaluation.diversity import measure_diversity
 
 from evaluation.answers import ScoredAnswers, scored_answers
 from evaluation.compare import Comparison, compare
+from evaluation.diversity import measure_diversity
 from evaluation.gate import decide
 from evaluation.kl import Kl, sequence_kl
 from flows import plan
-from flows.build import Outcome, Workbench, build, is_whole, read_rows
+from flows.build import Outcome, Workbench, build, read_rows, whole_manifest
 from flows.locks import Lock
 from flows.plan import Sampler, Step
 from flows.recipe import Recipe
@@ -96,7 +96,7 @@ def build_evaluation(contest: Contest) -> Outcome:
     bench, planned = contest.bench, contest.plan
     for step in planned.steps():
         note_use(bench.store, bench.run, step)
-    if not is_whole(bench, bench.store.dataset(planned.verdicts.stage, planned.verdicts.key)):
+    if whole_manifest(bench, bench.store.dataset(planned.verdicts.stage, planned.verdicts.key)) is None:
         for side in (planned.start, planned.old, planned.new):
             _answer_and_score(contest, side)
         start = planned.start.sampler.policy

@@ -14,14 +14,14 @@ from typing import Any  # JSON values
 import yaml
 
 from flows.plan import Step
-from flows.run_records import DatasetUse, Figures, GoodPolicy, Json, Round, Run, Standing
+from flows.run_records import DatasetUse, Figures, GoodPolicy, Json, Round, RunRecord, RunState
 from flows.store import Dataset, Store
 from generation.engine import PolicyFiles
 
 _ROUND_FOLDER = re.compile(r"^round-0*(?P<round>\d+)(-retry-(?P<retry>\d+))?$")
 
 
-def list_runs(store: Store) -> list[Run]:
+def list_runs(store: Store) -> list[RunRecord]:
     """Read every run of a workspace, the newest first.
 
     Raises:
@@ -34,7 +34,7 @@ def list_runs(store: Store) -> list[Run]:
     return sorted(runs, key=lambda run: run.created, reverse=True)
 
 
-def find_run(store: Store, name: str) -> Run:
+def find_run(store: Store, name: str) -> RunRecord:
     """Find a run by its name or by enough of its beginning.
 
     Raises:
@@ -49,7 +49,7 @@ def find_run(store: Store, name: str) -> Run:
     raise ValueError(f"{name}: no such run in {store.root}; there are:{_lines(runs) or ' none yet'}")
 
 
-def newest_run(store: Store, recipe: str | None = None) -> Run:
+def newest_run(store: Store, recipe: str | None = None) -> RunRecord:
     """Give the run that was started last, of one recipe or of all.
 
     Raises:
@@ -61,7 +61,7 @@ def newest_run(store: Store, recipe: str | None = None) -> Run:
     raise ValueError(f"{store.root}: no run{f' of {recipe}' if recipe else ''} yet")
 
 
-def find_policy_run(store: Store, name: str | None) -> Run:
+def find_policy_run(store: Store, name: str | None) -> RunRecord:
     """Find the run whose policy is asked for.
 
     Args:
@@ -78,12 +78,12 @@ def find_policy_run(store: Store, name: str | None) -> Run:
     return find_run(store, name)
 
 
-def run_standing(store: Store, run: Run) -> Standing:
+def run_state(store: Store, run: RunRecord) -> RunState:
     """Tell how a run stands: ended or not, and whether a live process builds one of its datasets."""
     if run.summary is not None:
-        return Standing("stopped", run.stopped) if run.stopped else Standing("finished")
+        return RunState("stopped", run.stopped) if run.stopped else RunState("finished")
     held = next((stage for stage, key in reversed(run.uses) if is_held(store.dataset(stage, key))), None)
-    return Standing("running", held) if held else Standing("unfinished")
+    return RunState("running", held) if held else RunState("unfinished")
 
 
 def is_held(dataset: Dataset) -> bool:
@@ -103,15 +103,15 @@ def is_held(dataset: Dataset) -> bool:
     return False
 
 
-def _lines(runs: list[Run]) -> str:
+def _lines(runs: list[RunRecord]) -> str:
     return "".join(f"\n  {run.name}" for run in runs)
 
 
-def _read_run(store: Store, folder: Path) -> Run:
+def _read_run(store: Store, folder: Path) -> RunRecord:
     facts = _read_json(folder / "run.json")
     try:
         start = PolicyFiles(**facts["start"])
-        return Run(
+        return RunRecord(
             name=facts["run"],
             recipe=facts["recipe"],
             seed=facts["seed"],

@@ -13,16 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import locks
-from flows.history import list_runs, run_standing
-from flows.run_records import Run
+from flows.history import list_runs, run_state
+from flows.run_records import RunRecord
 from flows.store import Dataset, Store
 from flows.unused import Findings, Unused, last_change
 
 _CLOCK_SLACK_S = 60.0  # between the clock of a file system and ours
 
 
-def runs_to_let_go(store: Store, names: list[str], min_age_s: float, now: float) -> list[Run]:
+def runs_to_let_go(store: Store, names: list[str], min_age_s: float, now: float) -> list[RunRecord]:
     """Find runs by their whole names and make sure that they can go.
+
+    What another run names of them (the policy it started from, pairs it replays) stays.
 
     Args:
         store: The workspace.
@@ -31,7 +33,7 @@ def runs_to_let_go(store: Store, names: list[str], min_age_s: float, now: float)
         now: Seconds since the epoch.
 
     Raises:
-        ValueError: There is no such run, it may still work, or another run starts from a policy that it made.
+        ValueError: There is no such run, or it may still work.
     """
     runs = {run.name: run for run in list_runs(store)}
     for name in names:
@@ -39,10 +41,6 @@ def runs_to_let_go(store: Store, names: list[str], min_age_s: float, now: float)
             there = "".join(f"\n  {known}" for known in runs) or " none"
             raise ValueError(f"--run {name}: no such run in {store.root}; give the whole name, there are:{there}")
         _check_quiet(store, runs[name], min_age_s, now)
-        made = {key for stage, key in runs[name].uses if stage == "policies"}
-        heirs = [run.name for run in runs.values() if run.start.key in made and run.name not in names]
-        if heirs:
-            raise ValueError(f"--run {name}: {', '.join(heirs)} started from a policy of it; let go of that one too")
     return [runs[name] for name in dict.fromkeys(names)]
 
 
@@ -93,8 +91,8 @@ def remove_dataset(store: Store, dataset: Dataset, looked: float) -> bool:
     return True
 
 
-def _check_quiet(store: Store, run: Run, min_age_s: float, now: float) -> None:
-    standing = run_standing(store, run)
+def _check_quiet(store: Store, run: RunRecord, min_age_s: float, now: float) -> None:
+    standing = run_state(store, run)
     if standing.state == "running":
         raise ValueError(f"--run {run.name}: it is running ({standing.detail}); stop it first")
     if standing.state == "unfinished" and now - last_change(run.folder) < min_age_s:

@@ -71,7 +71,7 @@ class GoodPolicy:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run as its folder tells it."""
 
     name: str
@@ -96,8 +96,8 @@ class Run:
     @property
     def stopped(self) -> str | None:
         """Why the run ended before its last round; None where it did not."""
-        reason = (self.summary or {}).get("stopped")
-        return None if reason is None else str(reason)
+        stopped = (self.summary or {}).get("stopped")
+        return stopped["reason"] if stopped else None
 
     @property
     def gold(self) -> tuple[float, float] | None:
@@ -111,7 +111,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunState:
     """How a run stands."""
 
     state: Literal["running", "unfinished", "finished", "stopped"]

@@ -4,17 +4,17 @@ import json
 from dataclasses import asdict
 from typing import Any  # JSON values
 
-from flows.history import is_held, run_standing
-from flows.run_records import DatasetUse, Json, Round, Run
+from flows.history import is_held, run_state
+from flows.run_records import DatasetUse, Json, Round, RunRecord
 from flows.store import Dataset, Store
 
 _SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there
 _HIDDEN = "(hidden)"
 
 
-def overview(store: Store, run: Run) -> Json:
+def overview(store: Store, run: RunRecord) -> Json:
     """Sum a run up in a few values."""
-    standing = run_standing(store, run)
+    standing = run_state(store, run)
     before, after = run.gold or (None, None)
     return {
         "run": run.name,
@@ -32,7 +32,7 @@ def overview(store: Store, run: Run) -> Json:
     }
 
 
-def detail(store: Store, run: Run) -> Json:
+def detail(store: Store, run: RunRecord) -> Json:
     """Say everything of a run: rounds, datasets, what is under way, and where its files lie."""
     done = {use.key for one in run.rounds for uses in one.stages.values() for use in uses} | {run.prompts.key}
     report = run.folder / "report.html"
@@ -51,7 +51,7 @@ def detail(store: Store, run: Run) -> Json:
     }
 
 
-def policy_view(run: Run) -> Json:
+def policy_view(run: RunRecord) -> Json:
     """Name the last good policy of a run; round 0 is the policy it started from."""
     policy = run.good.policy
     return {
@@ -65,7 +65,7 @@ def policy_view(run: Run) -> Json:
     }
 
 
-def contrast(store: Store, first: Run, second: Run) -> Json:
+def contrast(store: Store, first: RunRecord, second: RunRecord) -> Json:
     """Set two runs side by side: recipe fields that differ, figures by round, datasets that both used."""
     fields = [_flatten(run.fields) for run in (first, second)]
     names = sorted({name for name, _ in fields[0].items() ^ fields[1].items()})

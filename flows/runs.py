@@ -75,7 +75,7 @@ def open_run(store: Store, recipe: Recipe) -> Run:
     unchanged = latest.prompts.parts["source"] == planned.parts["source"]
     if unchanged or not has_ended(store, latest.name):
         return latest
-    return _next_cycle(store, recipe, past) or latest
+    return _next_cycle(store, recipe, latest) or latest
 
 
 def find_cycles(store: Store, recipe: Recipe) -> list[Run]:
@@ -155,23 +155,27 @@ def note_use(store: Store, name: str, step: Step) -> None:
     """Note that a run uses a dataset, before the dataset is touched: what is noted is never swept away."""
     path = store.run_folder(name) / "keys.jsonl"
     line = json.dumps({"stage": step.stage, "key": step.key}) + "\n"
-    if not path.exists() or line not in path.read_text():
+    known = path.read_text() if path.exists() else ""
+    if line not in known:
         with path.open("a") as file:
-            file.write(line)
+            file.write(line if known.endswith("\n") or not known else f"\n{line}")  # a kill can cut a line short
 
 
-def _next_cycle(store: Store, recipe: Recipe, past: list[Run]) -> Run | None:
-    """Name the cycle after those that have ended; None while there are too few new prompts for a round."""
-    used = [[run.prompts.key, rounds_begun(store, run.name)] for run in past]
+def _next_cycle(store: Store, recipe: Recipe, latest: Run) -> Run | None:
+    """Name the cycle after one that has ended; None while there are too few new prompts for a round.
+
+    It carries over what the latest run names of those before, whose folders may be gone.
+    """
+    used = [*latest.prompts.parts.get("used", []), [latest.prompts.key, rounds_begun(store, latest.name)]]
     prompts = plan_prompts(recipe, used)
     fresh = read_prompts(recipe.prompts, recipe.seed, used_prompts(store, prompts)).prompts
     n_train, wanted = take_split(fresh, "train", None).num_rows, recipe.prompts.per_round
     rounds = recipe.rounds if wanted is None else min(recipe.rounds, n_train // wanted)
     if not n_train or not rounds:
         return None
-    earlier = list(dict.fromkeys(key for run in past for key in [*run.earlier, *_kept_keys(store, run.name)]))
-    start = read_last_good(store, past[-1].name)
-    return _name_run(recipe, prompts, start, cycle=past[-1].cycle + 1, rounds=rounds, earlier=earlier)
+    earlier = list(dict.fromkeys([*latest.earlier, *_kept_keys(store, latest.name)]))
+    start = read_last_good(store, latest.name)
+    return _name_run(recipe, prompts, start, cycle=latest.cycle + 1, rounds=rounds, earlier=earlier)
 
 
 def _kept_keys(store: Store, name: str) -> list[str]:

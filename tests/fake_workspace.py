@@ -128,7 +128,7 @@ class FakeRun:
 
     def end(self, stopped: str | None = None) -> "FakeRun":
         """Write that the run has ended."""
-        summary = {"run": self.name, "rounds": [], "final": {}, "stopped": stopped, "report": "report.html"}
+        summary = {"run": self.name, "rounds": [], "final": {}, "stopped": stopped and {"rule": "refusal", "reason": stopped}, "report": "report.html"}
         (self.folder / "summary.json").write_text(json.dumps(summary))
         (self.folder / "report.html").write_text("<html></html>")
         return self

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.history import find_policy_run, find_run, list_runs, newest_run, run_standing
+from flows.history import find_policy_run, find_run, list_runs, newest_run, run_state
 from flows.store import Store
 from tests.fake_workspace import START, FakeRun, key_of
 
@@ -53,9 +53,9 @@ def test_a_run_whose_dataset_is_being_built_is_running(store: Store):
     run = FakeRun(store, "demo").begin()
     run.use("generation", key_of("candidates"))
     with store.dataset("generation", key_of("candidates")).hold():
-        standing = run_standing(store, find_run(store, "demo"))
+        standing = run_state(store, find_run(store, "demo"))
     assert (standing.state, standing.detail) == ("running", "generation")
-    assert run_standing(store, find_run(store, "demo")).state == "unfinished"
+    assert run_state(store, find_run(store, "demo")).state == "unfinished"
 
 
 def test_a_run_whose_holder_was_killed_is_unfinished(store: Store):
@@ -64,15 +64,15 @@ def test_a_run_whose_holder_was_killed_is_unfinished(store: Store):
     lock = store.dataset("generation", key_of("candidates")).lock_path
     lock.parent.mkdir(parents=True)
     lock.write_text('{"holder": {"pid": 1}, "child": null}')
-    assert run_standing(store, find_run(store, "demo")).state == "unfinished"
+    assert run_state(store, find_run(store, "demo")).state == "unfinished"
 
 
 def test_a_run_that_ended_early_says_why(store: Store):
     FakeRun(store, "early").begin().end(stopped="the win rate is flat")
     FakeRun(store, "whole").begin().end()
-    early = run_standing(store, find_run(store, "early"))
+    early = run_state(store, find_run(store, "early"))
     assert (early.state, early.detail) == ("stopped", "the win rate is flat")
-    assert run_standing(store, find_run(store, "whole")).state == "finished"
+    assert run_state(store, find_run(store, "whole")).state == "finished"
 
 
 def test_gold_is_that_of_the_start_and_of_the_last_good_policy(store: Store):

@@ -224,17 +224,6 @@ def test_a_run_that_is_let_go_keeps_nothing(store: Store):
     assert shared.manifest() is not None
 
 
-def test_a_run_whose_policy_another_started_from_goes_only_with_it(store: Store):
-    first = FakeRun(store, "first").begin()
-    key = first.end_round(1, 0.5, 0.7)
-    first.end()
-    start = PolicyFiles(str(store.dataset("policies", key).folder), key)
-    FakeRun(store, "second", cycle=2, start=start).begin().end()
-    with pytest.raises(ValueError, match="--run first: second started from a policy of it"):
-        runs_to_let_go(store, ["first"], 0, LATER)
-    assert [run.name for run in runs_to_let_go(store, ["first", "second"], 0, LATER)] == ["first", "second"]
-
-
 def test_two_runs_from_one_model_do_not_need_each_other(store: Store):
     for name in ("one", "two"):
         FakeRun(store, name, start=START).begin().end()
