@@ -116,11 +116,7 @@ def hold(path: Path) -> Iterator[Lock]:
     Raises:
         OSError: The folder can't be written; the message says why and what to do.
     """
-    with clear_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab", buffering=0)
-    with file:
-        _acquire(file, path)
+    with _acquired(path) as file:
         end_leftovers(path)
         with clear_errors(path.parent):
             lock = Lock(file)
@@ -129,6 +125,22 @@ def hold(path: Path) -> Iterator[Lock]:
         finally:
             file.truncate(0)
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _acquired(path: Path) -> FileIO:
+    """Open and lock a file; one that was removed while we waited is no lock any more, so it is opened anew."""
+    while True:
+        with clear_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab", buffering=0)
+        try:
+            _acquire(file, path)
+        except BaseException:
+            file.close()
+            raise
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _acquire(file: FileIO, path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import locks
@@ -117,3 +118,21 @@ def test_a_killed_parent_takes_its_child_along(tmp_path: Path):
     while child.is_alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_alive()
+
+
+def test_a_lock_file_that_is_removed_while_somebody_waits_is_made_anew(tmp_path: Path):
+    path = tmp_path / "x.lock"
+    with locks.hold(path):
+        waiter = subprocess.Popen(
+            [sys.executable, "-c", "import os, sys; from pathlib import Path; from flows import locks\n"
+             "path = Path(sys.argv[1])\n"
+             "with locks.hold(path): print(path.exists())", str(path)],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not any(file.path == str(path) for file in psutil.Process(waiter.pid).open_files()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        path.unlink()
+    output, _ = waiter.communicate(timeout=60)
+    assert output == "True\n"
