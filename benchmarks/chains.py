@@ -26,6 +26,7 @@ class Kill:
     worked_s: float  # on the dataset, before the kill
     restart_s: float  # until the rerun was at the dataset again
     left_running: list[str]  # of the killed run's own group, seen when the rerun was at the dataset
+    left_writing: list[str]  # of its child's group, likewise: nobody but the rerun may write then
     repeated_s: float = 0.0  # work on the dataset, beyond that of the undisturbed run
     shards_kept: int = 0
     shards_repeated: int = 0
@@ -117,6 +118,7 @@ def _note(workspace: Path, moment: Moment, wait: Wait, killed: Victim, rerun: Vi
         worked_s=wait.worked_s if moment.after in ("lock", "shards") else 0.0,
         restart_s=back.reached_s if back else 0.0,
         left_running=reap(killed.group),
+        left_writing=reap(killed.child) if killed.child else [],
     )
 
 
@@ -134,6 +136,7 @@ def _count_shards(workspace: Path, ended: Ended, seen: list[dict[Path, Identity]
     """Count which whole shards of the hit dataset stayed; all other whole files must be the same ones."""
     last = whole_files(workspace)
     for one, files in zip(ended.kills, seen, strict=True):
+        ended.problems += [f"{one.dataset}: still at work after a kill: {line}" for line in one.left_writing]
         for path, identity in files.items():
             stayed = last.get(path) == identity
             if path.suffix == ".parquet" and str(path.parent) == one.dataset:

@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.chains import Ended, Kill, run_chain, run_undisturbed
-from benchmarks.moments import STAGES, plan_chain
-from benchmarks.victims import private_environment
+from benchmarks.moments import KINDS, STAGES, plan_chain
+from benchmarks.victims import Kind, private_environment
 
 SMALL = [
     "demo", "--set=rounds=1", "--set=prompts.per_round=48", "--set=evaluation.max_prompts=12", "--set=evaluation.k=2",
@@ -47,7 +47,8 @@ def run_chains(output: Path, kills: int, seed: int, overrides: list[str]) -> tup
         if len(ended) > kills:
             raise RuntimeError("most kills come too late; this machine is too busy")
         workspace = output / f"chain-{len(ended):02d}"
-        ended.append(run_chain(model, workspace, plan_chain(model.profile, workspace, len(ended), chance)))
+        done: Counter[tuple[str, Kind]] = Counter((one.stage, one.kind) for chain in ended for one in chain.kills)
+        ended.append(run_chain(model, workspace, plan_chain(model.profile, workspace, done, chance)))
         _say(_chain_line(ended))
         if ended[-1].sameness.differences or ended[-1].problems:
             continue  # the workspace stays for who wants to look
@@ -68,7 +69,7 @@ def table_rows(ended: list[Ended]) -> list[dict[str, Any]]:
     for stage in STAGES:
         own = [(one, chain) for chain in ended for one in chain.kills if one.stage == stage]
         kills = [one for one, _ in own]
-        row: dict[str, Any] = {"stage": stage} | dict.fromkeys(("parent", "child", "both"), 0)
+        row: dict[str, Any] = {"stage": stage} | dict.fromkeys(KINDS, 0)
         row |= Counter(one.kind for one in kills)
         for name in ("shards_kept", "shards_repeated", "rows_repeated"):
             row[name] = sum(getattr(one, name) for one in kills)

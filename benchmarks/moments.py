@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON values
@@ -9,6 +10,8 @@ from typing import Any  # JSON values
 from benchmarks.victims import Kind, Moment
 
 STAGES = ("generation", "judging", "filtering", "training", "evaluation", "ends")
+KINDS: tuple[Kind, ...] = ("parent", "child", "both")
+ALONE: tuple[Kind, ...] = ("parent", "both")  # where nothing but the parent works
 _STAGE_OF = {
     "prompts": "ends", "generation": "generation", "judging": "judging", "pairing": "filtering", "replay": "filtering",
     "filtering": "filtering", "averages": "training", "policies": "training", "logprobs": "evaluation",
@@ -65,15 +68,14 @@ def _stage_of(manifest: dict[str, Any], held_out: set[str]) -> str:
     return "evaluation" if manifest["key"] in held_out or of_held_out else _STAGE_OF[manifest["stage"]]
 
 
-def plan_chain(profile: Profile, workspace: Path, number: int, chance: random.Random) -> list[Moment]:
-    """Plan one kill in each stage, in the order of the run; the kinds go around, so that every stage gets each."""
-    kinds: list[Kind] = ["parent", "child", "both"]
+def plan_chain(
+    profile: Profile, workspace: Path, done: Counter[tuple[str, Kind]], chance: random.Random
+) -> list[Moment]:
+    """Plan one kill in each stage, in the order of the run, each of the kind that its stage had least so far."""
     planned = []
-    for place, stage in enumerate(STAGES):
-        kind = kinds[(number + place) % 3]
+    for stage in STAGES:
         parts = [part for part in profile.parts if part.stage == stage]
-        if kind == "child" and not any(part.has_child for part in parts):
-            kind = "parent" if chance.random() < 0.5 else "both"  # nothing but the parent works there
+        kind = _least_used(stage, KINDS if stage != "ends" and any(part.has_child for part in parts) else ALONE, done)
         if stage == "ends":
             planned.append(_at_an_end(profile, workspace, kind, chance))
         else:
@@ -83,13 +85,18 @@ def plan_chain(profile: Profile, workspace: Path, number: int, chance: random.Ra
     return sorted(planned, key=lambda moment: (moment.after == "manifest", order.index(moment.dataset)))
 
 
+def _least_used(stage: str, kinds: tuple[Kind, ...], done: Counter[tuple[str, Kind]]) -> Kind:
+    start = STAGES.index(stage) % len(kinds)  # so that one chain holds every kind
+    return min(kinds[start:] + kinds[:start], key=lambda kind: done[stage, kind])
+
+
 def _within(part: Part, workspace: Path, kind: Kind, chance: random.Random) -> Moment:
     """Choose a moment in the work on a dataset: at any time, or once some of its shards are written."""
     folder = workspace / part.folder
     if part.shards > 1 and chance.random() < 0.5:
         return Moment(part.stage, folder, kind, "shards", chance.uniform(0, 0.1), chance.randrange(1, part.shards))
-    longest = part.seconds if part.has_child else part.seconds / 2  # milliseconds, easily missed
-    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, longest))
+    # The last part of it is left out, or most kills would come too late wherever the machine was busier before.
+    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, (0.7 if part.has_child else 0.5) * part.seconds))
 
 
 def _at_an_end(profile: Profile, workspace: Path, kind: Kind, chance: random.Random) -> Moment:

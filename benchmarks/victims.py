@@ -38,6 +38,7 @@ class Victim:
     log: Path
     started: float  # time.monotonic
     group: int
+    child: int | None = None  # process group of the child that was at work when the run was killed
 
     @property
     def seconds(self) -> float:
@@ -134,21 +135,28 @@ def kill(victim: Victim, moment: Moment) -> bool:
 
     A parent whose child was killed ends by itself, with an error.
     """
-    child = _child_of(victim, moment.dataset)
+    victim.child = child = _child_of(victim, moment.dataset)
     if moment.kind == "child":
         if child is None:
             return False
-        os.killpg(child, signal.SIGKILL)
-        victim.process.wait(_END_S)
-        return victim.process.returncode != 0
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        return _end_of(victim) != 0
     if moment.kind == "parent":
         victim.process.kill()
     else:
         for group in filter(None, (victim.group, child)):
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
-    victim.process.wait(_END_S)
-    return victim.process.returncode == -signal.SIGKILL
+    return _end_of(victim) == -signal.SIGKILL
+
+
+def _end_of(victim: Victim) -> int:
+    try:
+        return victim.process.wait(_END_S)
+    except subprocess.TimeoutExpired as error:
+        reap(victim.group)
+        raise RuntimeError(f"the run went on for {_END_S:.0f} s after it, or its child, was killed") from error
 
 
 def left_in_group(group: int) -> list[psutil.Process]:
