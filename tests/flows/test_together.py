@@ -13,6 +13,7 @@ import pytest
 from benchmarks.chains import Undisturbed, run_chain
 from benchmarks.moments import Profile, read_parts
 from benchmarks.victims import Moment
+from flows.plan import Step
 
 SMALL = [
     "demo", "--set=rounds=1", "--set=prompts.per_round=16", "--set=evaluation.max_prompts=4", "--set=evaluation.k=2",
@@ -25,12 +26,14 @@ WORKER = """
 import json, os, sys
 from pathlib import Path
 import pyarrow as pa
-from flows.build import build
+from flows.build import Workbench, build
 from flows.plan import Step
+from flows.recipe import load_recipe
 from flows.store import Store
 from flows.tables import file_checksum
 
 store, journal, n_keys = Store(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
+bench = Workbench(store, load_recipe(Path("demo"), []), Step("prompts", 1, {}), "run")
 
 def note(what, number, **more):
     line = json.dumps({"what": what, "key": number, "pid": os.getpid()} | more) + "\\n"
@@ -59,7 +62,7 @@ for number in range(n_keys):
 
     if dataset.manifest() is not None:
         check(dataset, number)
-    outcome = build(store, step, work)
+    outcome = build(bench, step, work)
     check(dataset, number)
     note("read", number, built=not outcome.cached, manifest=(dataset.folder / "manifest.json").stat().st_ino)
 """
@@ -85,6 +88,8 @@ def test_each_key_is_computed_once_by_processes_that_are_killed_and_read_whole_b
         assert worker.returncode == (-9 if worker.pid in killed else 0), errors
     assert len(killed) >= n_kills // 2
     began, read = _notes(journal, "began"), _notes(journal, "read")
+    used = [json.loads(line)["key"] for line in (tmp_path / "workspace/runs/run/keys.jsonl").read_text().splitlines()]
+    assert set(used) == {Step("pairing", 1, {"number": key}).key for key in range(n_keys)}
     for key in range(n_keys):
         builders = [note["pid"] for note in began if note["key"] == key]
         assert set(builders[:-1]) <= killed  # another one computes it only where the one before died
