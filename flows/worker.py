@@ -177,11 +177,20 @@ def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Average the weights of two policies."""
     from training.average import average_policies
 
-    old, new = (Path(job["averaging"][side]["model"]) for side in ("old", "new"))
+    old, new = (_model_folder(PolicyFiles(**job["averaging"][side])) for side in ("old", "new"))
     emit({"note": "averaging weights", "done": 0, "total": 1})
     average_policies(old, new, job["averaging"]["weight"], Path(job["out"]))
     emit({"done": 1, "total": 1})
     return {}
+
+
+def _model_folder(policy: PolicyFiles) -> Path:
+    """Name the folder of a policy's weights; one from the Hub is fetched first."""
+    if Path(policy.model).is_dir():
+        return Path(policy.model)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(policy.model, revision=policy.revision))
 
 
 def _prompts(job: dict[str, Any]) -> pa.Table:
