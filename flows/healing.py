@@ -37,8 +37,8 @@ def _judge(error: BaseException) -> bool | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an error to its first cause, as a traceback shows them."""
+    """Walk from an error to its first cause; an error raised while another was handled is none of its effects."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        cause = cause.__cause__
