@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.moments import Profile, read_parts
 from benchmarks.sameness import Sameness, compare_workspaces
-from benchmarks.victims import Kind, Moment, Victim, Wait, kill, reap, start, wait_for
+from benchmarks.victims import Kind, Moment, Victim, Wait, kill, reap, start, wait_for, watch_children
 
 RUN_S = 900.0
 Identity = tuple[int, int]  # inode and time of the last change: another file has another
@@ -56,8 +56,9 @@ class Undisturbed:
 def run_undisturbed(arguments: list[str], workspace: Path, environment: dict[str, str]) -> Undisturbed:
     """Run to the end, and once more to learn how long a run takes that finds everything built."""
     first = start(arguments, workspace, environment, workspace.with_name(f"{workspace.name}-built.log"))
+    cpu_s = watch_children(first, workspace, RUN_S)
     _finish(first)
-    ended, seconds, parts = time.time(), first.seconds, read_parts(workspace)
+    ended, seconds, parts = time.time(), first.seconds, read_parts(workspace, cpu_s)
     second = start(arguments, workspace, environment, workspace.with_name(f"{workspace.name}-cached.log"))
     _finish(second)
     profile = Profile(parts, seconds, ended - parts[-1].finished, second.seconds)

@@ -26,6 +26,7 @@ class Part:
     folder: Path  # relative to the workspace
     stage: str  # of `STAGES`
     seconds: float
+    cpu_s: float  # of its child
     shards: int
     has_child: bool
     finished: float  # seconds since the epoch
@@ -41,8 +42,8 @@ class Profile:
     cached_s: float  # of a run that finds everything built
 
 
-def read_parts(workspace: Path) -> list[Part]:
-    """Read what a finished run built, in the order it was finished."""
+def read_parts(workspace: Path, cpu_s: dict[Path, float] | None = None) -> list[Part]:
+    """Read what a finished run built, in the order it was finished; `cpu_s` is what was seen of its children."""
     manifests = {path: json.loads(path.read_text()) for path in workspace.rglob("manifest.json")}
     held_out = {m["key"] for m in manifests.values() if _is_held_out(m)}
     parts = []
@@ -51,6 +52,7 @@ def read_parts(workspace: Path) -> list[Part]:
             folder=path.parent.relative_to(workspace),
             stage=_stage_of(manifest, held_out),
             seconds=manifest["facts"]["seconds"],
+            cpu_s=(cpu_s or {}).get(path.parent, 0.0),
             shards=len(list(path.parent.glob("part-*.parquet"))),
             has_child=path.parent.with_name(f"{path.parent.name}.log").exists(),
             finished=path.stat().st_mtime,
@@ -95,8 +97,9 @@ def _within(part: Part, workspace: Path, kind: Kind, chance: random.Random) -> M
     folder = workspace / part.folder
     if part.shards > 1 and chance.random() < 0.5:
         return Moment(part.stage, folder, kind, "shards", chance.uniform(0, 0.1), chance.randrange(1, part.shards))
-    # The last part of it is left out, or most kills would come too late wherever the machine was busier before.
-    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, (0.7 if part.has_child else 0.5) * part.seconds))
+    if part.has_child:
+        return Moment(part.stage, folder, kind, "lock", 0.0, cpu_s=chance.uniform(0, part.cpu_s))
+    return Moment(part.stage, folder, kind, "lock", chance.uniform(0, part.seconds / 2))  # milliseconds, easily missed
 
 
 def _at_an_end(profile: Profile, workspace: Path, kind: Kind, chance: random.Random) -> Moment:

@@ -28,6 +28,7 @@ class Moment:
     after: Literal["start", "lock", "shards", "manifest"]
     delay_s: float
     shards: int = 0  # of the dataset, for "shards"
+    cpu_s: float = 0.0  # of the dataset's child, for "lock": unlike seconds the same on a busy machine
 
 
 @dataclass
@@ -103,7 +104,8 @@ def _is_reached(victim: Victim, moment: Moment) -> bool:
 
 
 def _has_come(victim: Victim, moment: Moment) -> bool:
-    if moment.kind == "child" and not _child_of(victim, moment.dataset):
+    child = _child_of(victim, moment.dataset)
+    if (moment.kind == "child" or moment.cpu_s) and (child is None or cpu_seconds(child) < moment.cpu_s):
         return False
     return moment.after != "shards" or len(list(moment.dataset.glob("part-*.parquet"))) >= moment.shards
 
@@ -121,6 +123,27 @@ def _child_of(victim: Victim, dataset: Path) -> int | None:
     if record is None or _group_of(record["holder"]["pid"]) != victim.group or record["child"] is None:
         return None
     return record["child"]["pid"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Read the CPU time of a process; 0 when it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system
+
+
+def watch_children(victim: Victim, workspace: Path, run_s: float) -> dict[Path, float]:
+    """Wait for a run's end; give the CPU seconds of each dataset's child, as they were seen last."""
+    seen: dict[Path, float] = {}
+    while victim.process.poll() is None and victim.seconds < run_s:
+        for lock in workspace.rglob("*.lock"):
+            dataset = lock.with_suffix("")
+            if child := _child_of(victim, dataset):
+                seen[dataset] = max(seen.get(dataset, 0.0), cpu_seconds(child))
+        time.sleep(0.05)
+    return seen
 
 
 def _group_of(pid: int) -> int | None:
