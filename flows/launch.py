@@ -12,14 +12,13 @@ from rich.console import Console
 
 from flows.display import terminal_display
 from flows.recipe import Recipe
-from flows.report import write_report
-from flows.rounds import all_outcomes, keep_summary
+from flows.rounds import keep_summary
 from flows.self_improve import self_improve
 from flows.store import Store
 
 
 def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
-    """Run a recipe and keep its summary and report in the run's folder.
+    """Run a recipe; its folder keeps the summary that is returned.
 
     Returns:
         `flows.rounds.run_summary`, with `report` (path), `seconds` (of the whole process) and `seconds_by`: imports,
@@ -30,19 +29,15 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
     with _without_heartbeat(), terminal_display(console):
         result = self_improve(recipe.model_dump(mode="json"), str(store.root))
     flowed = time.time()
-    results, prompts, busy = result.pop("results"), result.pop("prompts"), result.pop("busy_s")
-    report = write_report(store, recipe, prompts[0]["key"], results, result)
-    finished = time.time()
+    busy, stages = result.pop("busy_s"), result.pop("stages_s")
     began = min(imported, psutil.Process().create_time())
-    stages = sum(outcome["seconds"] for outcome in [*prompts, *all_outcomes(results)])
     summary = result | {
-        "report": str(report),
-        "seconds": round(finished - began, 1),
+        "seconds": round(flowed - began, 1),
         "seconds_by": {
             "imports": round(imported - began, 2),
             "stages": round(stages, 2),
             "prefect": round(flowed - imported - stages - busy, 2),
-            "own": round(busy + finished - flowed, 2),
+            "own": round(busy, 2),
         },
     }
     keep_summary(store, summary)

@@ -17,12 +17,13 @@ from flows import stages
 from flows.artifacts import publish_round, publish_stage
 from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
-from flows.moves import Move, RoundFigures, next_move
+from flows.moves import End, Move, RoundFigures, next_move
 from flows.preflight import check_before_start
 from flows.recipe import Recipe
+from flows.report import write_report
 from flows.retrying import retry_options
 from flows.round_plan import RoundPlan, RoundSpec, plan_round
-from flows.rounds import keep_round, round_figures, run_summary
+from flows.rounds import all_outcomes, keep_round, keep_summary, round_figures, run_summary
 from flows.runs import Run, keep_last_good, keep_run, open_run
 from flows.standing import stand_after, stand_at_start
 from flows.store import Store
@@ -40,20 +41,31 @@ def self_improve(recipe: Json, workspace: str) -> Json:
         workspace: Folder of the store.
 
     Returns:
-        `flows.rounds.run_summary`, with `results` (of each try of a round), `prompts` and `busy_s`: seconds of our own
-        code, without building datasets and without Prefect.
+        `flows.rounds.run_summary`, with `report` (path of the page), `stages_s` (seconds of building datasets) and
+        `busy_s` (seconds of our own code beside that, without Prefect).
     """
     checked, store = Recipe.model_validate(recipe), Store(Path(workspace))
     first = read_prompts.with_options(**retry_options(checked.retries))(recipe, workspace)
     run = Run.from_json(first["run"])
-    context = {"recipe": recipe, "workspace": workspace, "run": first["run"]}
-    standing = stand_at_start(checked, run)
-    made = (0, 0)
+    results, end = _run_rounds({"recipe": recipe, "workspace": workspace, "run": first["run"]})
+    started = time.perf_counter()
+    summary = run_summary(store, run, first["outcomes"], results, end)
+    summary["report"] = str(write_report(store, checked, run.prompts.key, results, summary))
+    keep_summary(store, summary)
+    busy = first["busy_s"] + sum(result["busy_s"] for result in results) + time.perf_counter() - started
+    built = sum(outcome["seconds"] for outcome in [*first["outcomes"], *all_outcomes(results)])
+    return summary | {"busy_s": busy, "stages_s": built}
+
+
+def _run_rounds(context: Json) -> tuple[list[Json], End]:
+    """Run one round after the other, each from the last good policy, as long as the recipe wants to go on."""
+    recipe, store = Recipe.model_validate(context["recipe"]), Store(Path(context["workspace"]))
+    run = Run.from_json(context["run"])
+    standing, made = stand_at_start(recipe, run), (0, 0)
     keep_last_good(store, run.name, standing.good, made)
     results: list[Json] = []
     figures: list[RoundFigures] = []
-    move = next_move(checked.iteration, run.rounds, figures)
-    while isinstance(move, Move):
+    while isinstance(move := next_move(recipe.iteration, run.rounds, figures), Move):
         spec = standing.spec(move)
         with tags(*flow_run.tags):  # the automation on heartbeats looks for them in rounds too
             result = run_round(context, spec.to_json())
@@ -61,15 +73,12 @@ def self_improve(recipe: Json, workspace: str) -> Json:
         results.append(result)
         figures.append(RoundFigures.read(move.number, move.attempt, _verdict(store, result)))
         policy, passed = PolicyFiles(**result["policy"]), figures[-1].passed
-        standing = stand_after(standing, store, plan_round(checked, run.prompts, spec), policy, passed=passed)
+        standing = stand_after(standing, store, plan_round(recipe, run.prompts, spec), policy, passed=passed)
         if passed:
             made = (move.number, move.attempt)
             keep_last_good(store, run.name, policy, made)
-        move = next_move(checked.iteration, run.rounds, figures)
     keep_last_good(store, run.name, standing.good, made, ended=True)
-    busy = first["busy_s"] + sum(result["busy_s"] for result in results)
-    summary = run_summary(store, run, first["outcomes"], results, move)
-    return summary | {"results": results, "prompts": first["outcomes"], "busy_s": busy}
+    return results, move
 
 
 @flow(name="round", flow_run_name="round-{spec[title]}", validate_parameters=False, persist_result=False)
