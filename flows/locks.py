@@ -172,7 +172,7 @@ def end_orphans(path: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes() or b"{}")
-    except ValueError:  # the holder died while it wrote; its child died with it, by the kernel's hand
+    except (ValueError, RecursionError):  # the holder died while it wrote; its child died with it, by the kernel's hand
         return {}
     return record if isinstance(record, dict) else {}
 
