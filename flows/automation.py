@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ActionTypes, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -33,6 +33,14 @@ def watch_heartbeats(client: SyncPrefectClient) -> None:
 
 
 def _automation() -> AutomationCore:
+    actions: list[ActionTypes] = [
+        ChangeFlowRunState(
+            name=None,
+            state=StateType.CRASHED,
+            message=f"No heartbeat for {SILENCE_S} s: the run's process is gone. Retry goes on from the store.",
+            force=False,
+        )
+    ]
     return AutomationCore(
         name=NAME,
         description=f"Marks a run of prefloop Crashed after {SILENCE_S} s without a heartbeat.",
@@ -48,10 +56,5 @@ def _automation() -> AutomationCore:
             threshold=1,
             within=timedelta(seconds=SILENCE_S),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"No heartbeat for {SILENCE_S} s: the run's process is gone. Retry goes on from the store.",
-            )
-        ],
+        actions=actions,
     )

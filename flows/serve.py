@@ -15,8 +15,11 @@ from typing import Any  # untyped keyword arguments of Prefect
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
+from prefect.schedules import Cron, Interval, Schedule
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from prefect.types.entrypoint import EntrypointType
 from rich.console import Console
@@ -32,9 +35,15 @@ from flows.store import Store
 class Timetable:
     """When runs start by themselves; without `cron` and `interval_s` only the UI and the API start them."""
 
-    cron: str | None = None
+    cron: str | None = None  # in UTC
     interval_s: float | None = None
-    paused: bool = False
+    active: bool = True  # False: no run starts by itself until somebody resumes the schedule
+
+    def schedule(self, *, active: bool) -> Schedule | None:
+        """Give the timetable as Prefect wants it."""
+        if self.cron:
+            return Cron(self.cron, timezone="UTC", active=active)
+        return Interval(timedelta(seconds=self.interval_s), active=active) if self.interval_s else None
 
 
 def serve_recipe(recipe: Recipe, workspace: Path, name: str, timetable: Timetable, console: Console) -> None:
@@ -52,12 +61,14 @@ def serve_recipe(recipe: Recipe, workspace: Path, name: str, timetable: Timetabl
     """
     with _connect() as client:
         watch_heartbeats(client)
+        before = _find(client, f"{self_improve.name}/{name}")
+    # What somebody has paused stays paused when this process is started again.
+    halted = before is not None and bool(before.schedules) and not any(one.active for one in before.schedules)
     parameters = {"recipe": recipe.model_dump(mode="json"), "workspace": str(Store(workspace).root)}
     deployment: Any = self_improve.to_deployment(
         name,
-        cron=timetable.cron,
-        interval=timedelta(seconds=timetable.interval_s) if timetable.interval_s else None,
-        paused=timetable.paused or None,  # a deployment that was paused in the UI stays so
+        schedule=timetable.schedule(active=timetable.active and not halted),
+        paused=before.paused if before else False,
         parameters=parameters,
         tags=[TAG],
         description=f"Recipe {recipe.name}, seed {recipe.seed}, workspace {parameters['workspace']}",
@@ -66,6 +77,13 @@ def serve_recipe(recipe: Recipe, workspace: Path, name: str, timetable: Timetabl
     )
     _enter(Path(parameters["workspace"]))
     asyncio.run(_start_runs(deployment, console))
+
+
+def _find(client: SyncPrefectClient, deployment: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(deployment)
+    except ObjectNotFound:
+        return None
 
 
 def _enter(folder: Path) -> None:

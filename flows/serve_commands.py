@@ -13,12 +13,12 @@ _PACKAGES = "flows,generation,judging,filtering,training,evaluation"
 
 def serve(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
-    cron: Annotated[str | None, typer.Option(help='When runs start, such as "0 2 * * *" (every night at two).')] = None,
+    cron: Annotated[str | None, typer.Option(help='When runs start: "0 2 * * *" is every night at two, UTC.')] = None,
     interval: Annotated[float | None, typer.Option(min=1, help="Seconds between the starts of two runs.")] = None,
     workspace: Workspace = Path("workspace"),
     seed: Seed = None,
     name: Annotated[str | None, typer.Option(help="Name of the deployment; without it the recipe's.")] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Start no run until the deployment is resumed.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Start no run until the schedule is resumed.")] = False,
     overrides: Overrides = [],  # noqa: B006  typer needs the list
 ) -> None:
     """Serve a recipe as a Prefect deployment: runs on a timetable, from the UI or the API.
@@ -38,7 +38,7 @@ def serve(
         _set_environment()
         from flows.serve import Timetable, serve_recipe  # imports Prefect, which reads its environment then
 
-        serve_recipe(checked, workspace, name or checked.name, Timetable(cron, interval, paused), stderr)
+        serve_recipe(checked, workspace, name or checked.name, Timetable(cron, interval, active=not paused), stderr)
 
 
 def _set_environment() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,19 @@ class PrefectApi:
     url: str
 
     def call(self, path: str, body: dict | None = None) -> Any:
-        """Post a body, or get without one."""
+        """Post a body, or get without one; a server whose SQLite file is locked says 503 and is asked again."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.loads(reply.read() or "null")
+        for _ in range(30):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    return json.loads(reply.read() or "null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                error.close()
+                time.sleep(1)
+        raise TimeoutError(f"{path}: the server was busy for half a minute")
 
     def start(self, deployment: str, **parameters: object) -> str:
         """Start a run of a deployment (`flow/name`), as Quick run does; give the flow run's id."""
@@ -56,8 +65,12 @@ class PrefectApi:
         """List the flow runs of the rounds of a run."""
         return self.call("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
 
-    def table(self, run: str, key: str) -> list[dict]:
-        """Read the newest table artifact with a key of a run or its rounds."""
+    def artifact(self, run: str, key: str) -> dict:
+        """Read the newest artifact with a key of a run or its rounds."""
         runs = [run, *(one["id"] for one in self.rounds(run))]
         query = {"artifacts": {"flow_run_id": {"any_": runs}, "key": {"any_": [key]}}, "sort": "CREATED_DESC"}
-        return json.loads(self.call("artifacts/filter", query)[0]["data"])
+        return self.call("artifacts/filter", query)[0]
+
+    def table(self, run: str, key: str) -> list[dict]:
+        """Read the rows of the newest table with a key of a run or its rounds."""
+        return json.loads(self.artifact(run, key)["data"])

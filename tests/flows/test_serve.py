@@ -3,6 +3,8 @@
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+ROOT = Path(__file__).parents[2]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+PATHS = list(filter(None, [os.environ.get("PYTHONPATH")]))
 LONG = "--set=prompts.per_round=900"  # samples for minutes
 
 
@@ -117,6 +122,28 @@ def test_a_scheduled_run_starts_by_itself_and_the_schedule_outlives_its_process(
     after = prefect_api.call(f"deployments/name/{nightly.deployment}")
     assert not after["paused"]
     assert after["schedules"][0]["active"]
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(served, small, prefect_api, prefect_environment):
+    extra = {"PREFECT_API_URL": prefect_api.url, "PREFECT_WORKER_QUERY_SECONDS": "2", "PWD": str(ROOT)}
+    environment = (
+        os.environ | prefect_environment | extra | {"PYTHONPATH": os.pathsep.join([str(small.judges), *PATHS])}
+    )
+    call = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([PREFECT, "work-pool", "create", "pool", "--type", "process"], check=True, **call)
+    subprocess.run([PREFECT, "--no-prompt", "deploy", "--name", "demo", "--pool", "pool"], check=True, **call)
+    recipe = prefect_api.call(f"deployments/name/{served.deployment}")["parameters"]["recipe"]
+    worker = subprocess.Popen([PREFECT, "worker", "start", "--pool", "pool"], **call)
+    try:
+        run = prefect_api.start("self-improve/demo", recipe=recipe, workspace=str(served.workspace))
+        prefect_api.wait(run, "Completed")
+    finally:
+        worker.terminate()
+        worker.wait(timeout=60)
+    other = prefect_api.call("deployments/name/self-improve/demo")
+    assert other["parameters"]["recipe"]["name"] == "demo"
+    assert other["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
 @pytest.mark.slow

@@ -1,0 +1,34 @@
+"""Prefect's own page in a real browser: what a person presses there does what it says."""
+
+import time
+
+import pytest
+
+from tests.browser import open_browser
+
+TINY = ["--set=prompts.per_round=8", "--set=evaluation.max_prompts=4", "--set=generation.sampling.max_new_tokens=16"]
+STATE = "document.querySelector('.state-badge').innerText"
+
+
+@pytest.mark.slow
+def test_retry_on_the_page_of_a_failed_run_completes_it(serve, small, prefect_api, tmp_path):
+    served = serve("page", tmp_path / "workspace", *TINY)
+    small.break_judges()
+    run = prefect_api.start(served.deployment)
+    prefect_api.wait(run, "Failed")
+    time.sleep(5)  # the failed process is still exiting; its runner would report that over the retry
+    small.mend_judges()
+    with open_browser() as page:
+        page.open(f"{prefect_api.url.removesuffix('/api')}/runs/flow-run/{run}")
+        page.wait_for_text("the judges are broken")
+        assert page.evaluate(STATE) == "Failed"
+        page.press("Retry")
+        page.wait_for_text("This will retry flow run")
+        page.press("Retry", ".p-modal button")
+        prefect_api.wait(run, "Running")
+        prefect_api.wait(run, "Completed")
+        deadline = time.monotonic() + 30
+        while page.evaluate(STATE) != "Completed":
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert prefect_api.call(f"flow_runs/{run}")["run_count"] == 2
