@@ -75,6 +75,8 @@ def build(bench: Workbench, step: Step, work: Work) -> Outcome:
             manifest = whole_manifest(bench, dataset)
             if manifest is None:
                 dataset.take_back(dataset.damaged(thorough=_thorough(bench, dataset)))
+                if (manifest := dataset.manifest()) is not None:  # only foreign files were set aside
+                    return _outcome(manifest, cached=True)
                 dataset.drop_torn_shards()
                 started = time.monotonic()
                 facts = work(dataset, lock)

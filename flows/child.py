@@ -63,9 +63,9 @@ def run_child(
             process = _start(job, environment, log, [write_fd, *(slot.fd for slot in slots)])
         finally:
             os.close(write_fd)
-        for one in (lock, *slots):
-            one.record_child(process.pid)
         try:
+            for one in (lock, *slots):
+                one.record_child(process.pid)
             outcome = _follow(events, on_event)
             process.wait()
         finally:

@@ -11,6 +11,7 @@ from flows import alone
 from flows.display import terminal_display
 from flows.fields import check, read_settings
 from flows.keys import answer_fields
+from flows.model_files import check_model_files
 from flows.slices import PromptSlice
 from flows.store import MAIN_TABLE, Dataset
 from flows.terminal import (
@@ -51,6 +52,7 @@ def generate(
         table = alone.load_prompts(prompts)
         key = model if is_running_server(config.engine) else identify_model(model, None)
         key += identify_adapter(adapter) if adapter else ""
+        check_model_files(model, adapter, trust_remote_code=False, field="--model")
         policy = asdict(PolicyFiles(model, key, adapter))
         job = {
             "job": "sample",
@@ -127,6 +129,7 @@ def train(
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(TrainingConfig, read_settings(settings), "--set")
+        check_model_files(model, trust_remote_code=False, field="--model")
         policy = asdict(PolicyFiles(model, identify_model(model, None)))
         table = alone.load_table(source, PAIRS)
         job = {

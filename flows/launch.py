@@ -25,18 +25,17 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
         stages (building datasets), prefect (flow and task runs, its server), own (everything else of ours).
     """
     store = Store(workspace)
-    imported = time.time()
+    imported_s, started = time.time() - psutil.Process().create_time(), time.monotonic()
     with _without_heartbeat(), terminal_display(console):
         result = self_improve(recipe.model_dump(mode="json"), str(store.root))
-    flowed = time.time()
+    flow_s = time.monotonic() - started
     busy, stages = result.pop("busy_s"), result.pop("stages_s")
-    began = min(imported, psutil.Process().create_time())
     summary = result | {
-        "seconds": round(flowed - began, 1),
+        "seconds": round(imported_s + flow_s, 1),
         "seconds_by": {
-            "imports": round(imported - began, 2),
+            "imports": round(imported_s, 2),
             "stages": round(stages, 2),
-            "prefect": round(flowed - imported - stages - busy, 2),
+            "prefect": round(flow_s - stages - busy, 2),
             "own": round(busy, 2),
         },
     }

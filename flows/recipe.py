@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
-from flows.fields import FieldError, assign, check, resolve_paths
+from flows.fields import FieldError, assign, check, read_yaml, resolve_paths
 from flows.iteration import IterationConfig, value_of_round
 from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
@@ -150,10 +149,7 @@ def load_recipe(path: Path, overrides: list[str] = []) -> Recipe:  # noqa: B006 
         FieldError: Names the file, the field, what it got and the fix.
     """
     path = _find(path)
-    try:
-        fields = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise FieldError(f"{path}: not valid YAML: {error}") from error
+    fields = read_yaml(path.read_bytes(), str(path))
     if not isinstance(fields, dict):
         raise FieldError(f"{path}: a recipe is a YAML mapping of fields, such as `name: my-run`")
     for override in overrides:

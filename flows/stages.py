@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any  # JSON values
 
 import pyarrow as pa
-from training.replay import mix_pairs
 
 from filtering.filter import filter_pairs
 from flows import plan
@@ -29,6 +28,7 @@ from generation.engines import engine_environment
 from generation.prompts import assign_rounds
 from judging.config import JudgeConfig
 from judging.pairing import explain_no_pairs, pair_best_worst
+from training.replay import mix_pairs
 
 
 def build_prompts(bench: Workbench) -> Outcome:

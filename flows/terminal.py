@@ -19,6 +19,8 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
+from flows.masking import mask, mask_logs
+
 stderr = Console(stderr=True)
 FAILED, WRONG_USAGE, GATE_STOPPED = 1, 2, 3
 
@@ -66,6 +68,7 @@ def logs(verbose: bool) -> Iterator[None]:
         format="%(message)s",
         handlers=[RichHandler(console=stderr, show_path=False)],
     )
+    mask_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request to Prefect's server
     yield
 
@@ -92,7 +95,7 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    stderr.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    stderr.print(f"[bold red]error:[/] {escape(mask(message))}", soft_wrap=True)
     raise typer.Exit(code)
 
 

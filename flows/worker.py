@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from flows.child import EVENTS_FD, PARENT_PID
 from flows.healing import can_heal
 from flows.mapping import Shard, map_shards
+from flows.masking import mask, mask_logs
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
 from generation.engine import PolicyFiles
@@ -34,6 +35,7 @@ def main() -> None:
     """Run the job named on the command line and report its result or its error."""
     die_with_parent(int(os.environ.pop(PARENT_PID)))
     job = json.loads(sys.argv[1])
+    mask_logs(job)
     with os.fdopen(int(os.environ.pop(EVENTS_FD)), "w") as events:
 
         def emit(event: dict[str, Any]) -> None:
@@ -43,8 +45,14 @@ def main() -> None:
         try:
             emit({"result": JOBS[job["job"]](job, emit)})
         except (ValueError, RuntimeError, OSError, ImportError) as error:
-            traceback.print_exc()
-            emit({"error": str(error), "unexpected": not isinstance(error, ValueError), "can_heal": can_heal(error)})
+            print(mask(traceback.format_exc(), job), file=sys.stderr)  # noqa: T201  the job's log
+            emit(
+                {
+                    "error": mask(str(error), job),
+                    "unexpected": not isinstance(error, ValueError),
+                    "can_heal": can_heal(error),
+                }
+            )
             sys.exit(1)
 
 

@@ -109,6 +109,7 @@ def server_command(policy: PolicyFiles, config: OpenAIConfig, dtype: str, port: 
         "--host": _HOST,
         "--port": port,
         "--dtype": dtype,
+        "--load-format": "safetensors",  # pickles are never loaded
         "--max-model-len": config.max_model_len,
         "--max-num-seqs": config.max_num_seqs,
         "--kv-cache-memory-bytes": config.kv_cache_mb and config.kv_cache_mb << 20,
