@@ -1,4 +1,4 @@
-"""Whether two workspaces hold the same: every dataset's rows, facts, checksums and weights.
+"""Whether two workspaces hold the same: rows, facts, checksums and weights of every dataset, and how each run ended.
 
 Ids, texts and token ids must be equal; numbers may differ in their last bits, since a resumed run batches its rows
 differently. The loss curve and the weights are held closer.
@@ -48,7 +48,20 @@ def compare_workspaces(one: Path, other: Path) -> Sameness:
         same.differences.append(f"{folder}: complete in one workspace only")
     for folder in sorted(folders[one] & folders[other]):
         _compare_datasets(one / folder, other / folder, same)
+    ends = [_read_ends(root) for root in (one, other)]
+    if ends[0] != ends[1]:
+        same.differences.append(f"{one / 'runs'}: ended with {ends[0]}, the other with {ends[1]}")
     return same
+
+
+def _read_ends(root: Path) -> dict[str, tuple[bool, int, str]]:
+    """Read of each run whether it has ended, and round and key of its last good policy."""
+    ends = {}
+    for path in root.glob("runs/*/policy.json"):
+        last_good = json.loads(path.read_text())
+        has_ended = path.with_name("summary.json").exists()
+        ends[path.parent.name] = (has_ended, last_good["round"], last_good["policy"]["key"])
+    return ends
 
 
 def _compare_datasets(one: Path, other: Path, same: Sameness) -> None:
