@@ -1,14 +1,26 @@
-"""What a stage and a round show in the Prefect UI: tables of counts, times and figures.
+"""What a stage, a round and a run show in the Prefect UI: tables of counts, times, figures, examples and places.
 
-Texts from models stand in tables and code only, never in markup, and each artifact is far below 1 MB: the UI gets slow
-beyond.
+Nothing here is markup except the code spans of `flows.plain`; each table stays below 100 KB, since the UI gets slow
+with more. The page is a help, not the work: a server that is away loses a table and fails no stage.
 """
 
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any  # JSON values
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+import httpx
+from prefect.artifacts import create_table_artifact
 
 from flows.build import Outcome
+from flows.plain import CELL_CHARS, cell
+
+_log = logging.getLogger(__name__)
+_MOST_BYTES = 100_000
+_PATH_CHARS = 1000
+EXAMPLES = 8
+Row = dict[str, Any]
 
 
 def publish_stage(name: str, outcomes: list[Outcome]) -> None:
@@ -19,24 +31,60 @@ def publish_stage(name: str, outcomes: list[Outcome]) -> None:
             "rows in": outcome.rows_in,
             "rows out": outcome.rows_out,
             "dropped": ", ".join(f"{reason} {count}" for reason, count in outcome.drops.items()) or "none",
-            "unscored": outcome.facts.get("unscored", ""),
-            "tokens": outcome.facts.get("tokens", ""),
-            "seconds": round(outcome.facts["seconds"], 1),
-            "from the store": "yes" if outcome.cached else "no",
+            "unscored": outcome.facts.get("unscored"),
+            "tokens": outcome.facts.get("tokens"),
+            "cost": outcome.facts.get("cost"),
+            "seconds": round(float(outcome.facts["seconds"]), 1),
+            "from": "the store" if outcome.cached else "built now",
         }
         for outcome in outcomes
     ]
-    create_table_artifact(key=f"stage-{name}", table=rows, description=f"What {name} took in and gave out")
+    _publish(f"stage-{name}", rows, f"What {name} took in and gave out")
+
+
+def publish_pairs(rows: list[Row]) -> None:
+    """Publish the first eight pairs to train on, rows of `judging.schema.PAIRS`; long texts are cut."""
+    shown = [
+        {
+            "prompt": row["messages"][-1]["content"],
+            "chosen": row["chosen"],
+            "rejected": row["rejected"],
+            "chosen score": row["chosen_score"],
+            "rejected score": row["rejected_score"],
+        }
+        for row in rows[:EXAMPLES]
+    ]
+    _publish("pairs", shown, "Some of the pairs to train on")
 
 
 def publish_round(figures: dict[str, Any], reasons: list[str]) -> None:
-    """Publish a round's figures and the gate's decision."""
-    lines = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in figures.items()]
-    text = "\n".join(["| figure | value |", "|---|---|", *lines, "", *(f"- {reason}" for reason in reasons)])
-    create_markdown_artifact(key="round-summary", markdown=text, description="The gate's decision and its figures")
+    """Publish the gate's decision on a round, its reasons and its figures."""
+    rows = [{"figure": "decision", "value": figures["decision"]}]
+    rows += [{"figure": "reason", "value": reason} for reason in reasons]
+    rows += [
+        {"figure": name.replace("_", " "), "value": _range(value)}
+        for name, value in figures.items()
+        if name != "decision"
+    ]
+    _publish("round-summary", rows, "The gate's decision and its figures")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(_cell(item) for item in value)
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def publish_places(places: Mapping[str, Path]) -> None:
+    """Publish where datasets, log or report lie; as text, since browsers follow no file:// link from a page."""
+    rows = [{"what": what, "where": str(path)} for what, path in places.items()]
+    _publish("places", rows, "Where things lie on the machine that ran it", most_chars=_PATH_CHARS)
+
+
+def _publish(key: str, rows: list[Row], description: str, most_chars: int = CELL_CHARS) -> None:
+    """Publish a table of inert cells under a key; the descriptions are our own words."""
+    table = [{name: cell(value, most_chars) for name, value in row.items()} for row in rows]
+    while len(json.dumps(table)) > _MOST_BYTES:
+        table = table[: len(table) // 2]
+    try:
+        create_table_artifact(key=key, table=table, description=description)
+    except httpx.HTTPError as error:  # the server's own log says more
+        _log.warning("the table %s is not in Prefect: %r", key, error)
+
+
+def _range(value: Any) -> Any:
+    return " to ".join(f"{item:.3f}" for item in value) if isinstance(value, list) else value

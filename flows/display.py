@@ -1,7 +1,7 @@
 """Progress on the terminal: a bar for the stage at work, with rows per second and the time left.
 
 The command line opens a display: bars on a terminal, lines into a file or a pipe. Without one (under a Prefect worker)
-progress goes to the log.
+progress goes to the log. Prefect's page gets the same events (`flows.progress`).
 """
 
 import logging
@@ -23,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from flows.progress import prefect_progress
 
 _log = logging.getLogger(__name__)
 _bars: ContextVar[Progress | None] = ContextVar("prefloop_bars", default=None)
@@ -68,6 +70,17 @@ def terminal_display(console: Console) -> Iterator[None]:
 @contextmanager
 def stage_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Give a function that takes a stage's progress events: `done`, `total`, and a `note` to show."""
+    with _terminal_bar(title) as show, prefect_progress(title) as publish:
+
+        def on_event(event: dict[str, Any]) -> None:
+            show(event)
+            publish(event)
+
+        yield on_event
+
+
+@contextmanager
+def _terminal_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     progress = _bars.get()
     if progress is None:
         yield _tell_tenths(title, _say.get() or _log.info)
