@@ -38,11 +38,11 @@ def explain_recipe(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
     run = open_run(store, recipe)
     bench = Workbench(store, recipe, run.prompts, run.name)
     found = {run.prompts.key: _line(store, 0, run.prompts)}
-    standing, done = stand_at_start(recipe, run), []
+    standing, done = stand_at_start(run), []
     while isinstance(move := next_move(recipe.iteration, run.rounds, done), Move):
         planned = plan_round(recipe, run.prompts, standing.spec(move))
         new = trained_policy(bench, planned)
-        contest = plan_contest(recipe, run.prompts, new, planned.spec.good, planned.spec.initial)
+        contest = plan_contest(recipe, run.prompts, new, planned.spec.policies.good, planned.spec.policies.initial)
         for step in [*planned.steps(), *contest.steps()]:
             found.setdefault(step.key, _line(store, move.number, step))
         manifest = store.dataset(contest.verdicts.stage, contest.verdicts.key).manifest()

@@ -116,6 +116,7 @@ def _read_run(store: Store, folder: Path) -> RunRecord:
             recipe=facts["recipe"],
             seed=facts["seed"],
             cycle=facts["cycle"],
+            n_rounds=facts["rounds"],
             created=facts["created"],
             folder=folder,
             prompts=Step(**facts["prompts"]),

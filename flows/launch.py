@@ -11,6 +11,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from rich.console import Console
 
 from flows.display import terminal_display
+from flows.orphans import end_orphans
 from flows.recipe import Recipe
 from flows.rounds import keep_summary
 from flows.self_improve import self_improve
@@ -26,6 +27,7 @@ def launch(recipe: Recipe, workspace: Path, console: Console) -> dict[str, Any]:
     """
     store = Store(workspace)
     imported_s, started = time.time() - psutil.Process().create_time(), time.monotonic()
+    end_orphans()  # before this run's own server starts
     with _without_heartbeat(), terminal_display(console):
         result = self_improve(recipe.model_dump(mode="json"), str(store.root))
     flow_s = time.monotonic() - started

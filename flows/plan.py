@@ -62,7 +62,7 @@ def plan_prompts(recipe: Recipe, used: list[list[Any]] = []) -> Step:  # noqa: B
     """
     config = recipe.prompts
     parts = {"config": answer_fields(config) | {"path": None}, "source": source_identity(config), "seed": recipe.seed}
-    if config.per_round is None:
+    if config.per_round is None and config.each_round == "disjoint":
         parts["rounds"] = recipe.rounds
     if used:
         parts["used"] = used

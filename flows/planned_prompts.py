@@ -33,6 +33,7 @@ def read_planned_prompts(
     if not unchanged:
         raise StageError(
             f"prompts.path: {config.path or config.dataset} changed after the run was planned: run again, then the "
-            "prompts as they are now are planned"
+            "prompts as they are now are planned; if this comes again, the stored prompts of a run that had begun are "
+            "damaged: put the old source back, or let that run go with `prefloop gc --run`"
         )
     return tables

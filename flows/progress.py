@@ -26,7 +26,7 @@ def prefect_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     if not os.environ.get("PREFECT_API_URL") or not _runs_in_task():
         yield lambda _: None
         return
-    show = _Show(title)
+    show = Show(title)
     try:
         yield show.take
     finally:
@@ -39,7 +39,7 @@ def _runs_in_task() -> bool:
     return TaskRunContext.get() is not None
 
 
-class _Show:
+class Show:
     """A progress artifact and the thread that keeps it up to date."""
 
     def __init__(self, title: str) -> None:

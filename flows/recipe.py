@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
 from flows.fields import FieldError, assign, check, read_yaml, resolve_paths
-from flows.iteration import IterationConfig, value_of_round
+from flows.iteration import IterationConfig, RetryConfig, value_of_round
 from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.config import JudgeConfig, JudgingConfig
-from training.config import TrainingConfig
+from training.config import SimpoConfig, TrainingConfig
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
@@ -90,11 +90,35 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
                 "iteration.stop.max_kl can be estimated only from answers drawn at temperature 1 and top_p 1: set "
                 "evaluation.temperature to 1 (and generation.sampling.top_p), or leave max_kl out"
             )
-        if self.training.reference == "ema" and self.training.lora is not None:
-            raise ValueError(
-                "training.reference ema averages full weights: leave training.lora out, or take initial or previous"
-            )
         self._check_betas()
+        return self
+
+    @model_validator(mode="after")
+    def _references_fit(self) -> "Recipe":
+        training = self.training
+        if training.reference == "ema" and (training.lora is not None or self.policy.trust_remote_code):
+            raise ValueError(
+                "training.reference ema averages full weights of a model without code of its own: leave training.lora "
+                "and policy.trust_remote_code out, or take initial or previous"
+            )
+        if isinstance(training.loss, SimpoConfig) and training.reference != "initial":
+            raise ValueError("training.reference has no effect on simpo, which has no reference: leave it out")
+        if training.reference != "ema" and training.ema_weight != TrainingConfig().ema_weight:
+            raise ValueError("training.ema_weight has no effect without training.reference: ema")
+        return self
+
+    @model_validator(mode="after")
+    def _refusals_and_rules_have_an_effect(self) -> "Recipe":
+        iteration = self.iteration
+        if iteration.on_refusal != "retry" and iteration.retry != RetryConfig():
+            raise ValueError("iteration.retry has no effect without iteration.on_refusal: retry")
+        if iteration.retry.learning_rate_factor == iteration.retry.beta_factor == 1:
+            raise ValueError("iteration.retry would train the same again: change learning_rate_factor or beta_factor")
+        if iteration.stop.annotator_only and self.judging.annotator == self.evaluation.judge:
+            raise ValueError(
+                "iteration.stop.annotator_only can't fire where one judge is both judging.annotator and "
+                "evaluation.judge: give evaluation.judge another one"
+            )
         return self
 
     def _check_betas(self) -> None:
@@ -167,7 +191,8 @@ def _refuse_double_settings(recipe: Recipe, where: str) -> None:
         "learning_rate": ("training", recipe.training),
     }
     for name, (place, config) in places.items():
-        if getattr(recipe.iteration.schedule, name) and name in config.model_fields_set:
+        given = getattr(config, name) != type(config).model_fields[name].default
+        if getattr(recipe.iteration.schedule, name) and given:
             raise FieldError(
                 f"{where}: {place}.{name} and iteration.schedule.{name} are both given: the schedule would win; "
                 f"leave one out (--set iteration.schedule.{name}=null)"

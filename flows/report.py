@@ -61,7 +61,7 @@ def fill_report(store: Store, recipe: Recipe, prompts_key: str, results: list[Js
         seed=recipe.seed,
         rounds=[_round(store, recipe, prompts, result) for result in results],
         final=Final(
-            policy=winner["policy"]["key"] if winner else recipe.policy.model,
+            policy=winner["policy"]["key"] if winner else final["policy"]["adapter"] or final["policy"]["model"],
             round=final["round"],
             over_start=_over_start(store, recipe, winner) if winner else None,
         ),

@@ -24,6 +24,28 @@ from flows.slices import PromptSlice
 from generation.engine import PolicyFiles
 
 _log = logging.getLogger(__name__)
+FEWEST_CANDIDATES = 2  # to make a pair
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies of a run by their role, between two rounds.
+
+    Attributes:
+        initial: The run's start.
+        base: The recipe's policy, as it was when the first run of the series began.
+        good: The last good policy: what is sampled from and trained on.
+        former: The last good policy before that; the start where there is none.
+        averaged: The start and all accepted policies averaged; the start without `training.reference: ema`.
+        averaging: How `averaged` comes about; None = it is the start.
+    """
+
+    initial: PolicyFiles
+    base: PolicyFiles
+    good: PolicyFiles
+    former: PolicyFiles
+    averaged: PolicyFiles
+    averaging: Averaging | None
 
 
 @dataclass(frozen=True)
@@ -33,23 +55,13 @@ class RoundSpec:
     Attributes:
         number: 1-based.
         attempt: 0 = the first try, n = the n-th retry after a refusal.
-        initial: The run's start.
-        base: The recipe's policy.
-        good: The last good policy: what is sampled from and trained on.
-        previous: The last good policy before `good`; the start where there is none.
-        averaged: The start and all accepted policies averaged, where the reference is such an average.
-        averaging: How `averaged` comes about; None = it is the start.
+        policies: Who is who.
         earlier: Keys of the kept pairs of earlier rounds, this run's and those of the runs it continues.
     """
 
     number: int
     attempt: int
-    initial: PolicyFiles
-    base: PolicyFiles
-    good: PolicyFiles
-    previous: PolicyFiles
-    averaged: PolicyFiles
-    averaging: Averaging | None
+    policies: Policies
     earlier: list[str]
 
     @property
@@ -65,11 +77,6 @@ class RoundSpec:
     def from_json(cls, fields: dict[str, Any]) -> "RoundSpec":
         """Read what `to_json` gave."""
         return TypeAdapter(cls).validate_python({name: value for name, value in fields.items() if name != "title"})
-
-    def reference(self, role: str) -> PolicyFiles:
-        """Give the policy that training is tied to, by its name in the recipe."""
-        roles = {"initial": self.initial, "previous": self.good, "base": self.base, "ema": self.averaged}
-        return roles[role]
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,9 @@ def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
         recipe: The run's recipe.
         prompts: The run's prompts.
         spec: What the round is made from.
+
+    Raises:
+        ValueError: No more than one candidate per prompt would be sampled.
     """
     recipe = recipe.at_round(spec.number, spec.attempt)
     chosen = train_slice(recipe, spec.number)
@@ -117,8 +127,10 @@ def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
     kept = plan_filtering(recipe, pairs)
     share = recipe.iteration.replay_share
     replay = plan_replay(kept, spec.earlier, share, recipe.seed) if share and spec.earlier else None
-    reference = spec.reference(recipe.training.reference)
-    averaging = spec.averaging if recipe.training.reference == "ema" else None
+    who = spec.policies
+    references = {"initial": who.initial, "previous": who.good, "base": who.base, "ema": who.averaged}
+    reference = references[recipe.training.reference]
+    averaging = who.averaging if recipe.training.reference == "ema" else None
     return RoundPlan(
         spec=spec,
         recipe=recipe,
@@ -131,7 +143,7 @@ def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
         replay=replay,
         average=plan_average(averaging) if averaging else None,
         reference=reference,
-        policy=plan_policy(recipe, replay or kept, spec.good, reference),
+        policy=plan_policy(recipe, replay or kept, who.good, reference),
     )
 
 
@@ -145,13 +157,18 @@ def _round_samplers(recipe: Recipe, spec: RoundSpec) -> list[Sampler]:
 
     A model of the mix that is the round's own policy (the first model, in round 1) adds nothing and is left out.
     """
-    config = recipe.generation
-    roles = {"initial": spec.initial, "previous": spec.previous, "base": spec.base}
-    samplers = [Sampler(spec.good, config.engine, config.k, config.sampling)]
+    config, who = recipe.generation, spec.policies
+    roles = {"initial": who.initial, "former": who.former, "base": who.base}
+    samplers = [Sampler(who.good, config.engine, config.k, config.sampling)]
     for other in config.mix:
         sampler = Sampler(mixed_policy(other, roles), other.engine or config.engine, other.k, config.sampling)
         if sampler.policy.key in {known.policy.key for known in samplers}:
             _log.info("generation.mix: %s stands for itself already; left out", sampler.policy.model)
         else:
             samplers.append(sampler)
+    if sum(sampler.k for sampler in samplers) < FEWEST_CANDIDATES:
+        raise ValueError(
+            f"generation.mix adds no other policy in round {spec.number}, which leaves one candidate per prompt: set "
+            "generation.k to 2 or more"
+        )
     return samplers

@@ -89,10 +89,15 @@ def all_outcomes(results: list[Json]) -> list[Json]:
     return [one for result in results for outcomes in result["stages"].values() for one in outcomes]
 
 
+def round_folder(result: Json) -> str:
+    """Name the folder of a round's try in the run's folder."""
+    retry = f"-retry-{result['attempt']}" if result["attempt"] else ""
+    return f"round-{result['round']:02d}{retry}"
+
+
 def keep_round(store: Store, run: str, result: Json) -> None:
     """Write which datasets a round used into the run's folder."""
-    retry = f"-retry-{result['attempt']}" if result["attempt"] else ""
-    folder = store.run_folder(run) / f"round-{result['round']:02d}{retry}"
+    folder = store.run_folder(run) / round_folder(result)
     folder.mkdir(exist_ok=True)
     write_text(folder / "round.json", json.dumps(result, indent=1))
 

@@ -78,6 +78,7 @@ class RunRecord:
     recipe: str
     seed: int
     cycle: int  # 1-based
+    n_rounds: int  # most rounds; fewer than the recipe's where new prompts suffice for no more
     created: str  # UTC
     folder: Path
     prompts: Step

@@ -24,7 +24,7 @@ def overview(store: Store, run: RunRecord) -> Json:
         "state": standing.state,
         "detail": standing.detail,
         "rounds_done": run.rounds_done,
-        "rounds": run.fields.get("rounds"),
+        "rounds": run.n_rounds,
         "last_good_round": run.good.round,
         "gold_before": before,
         "gold_after": after,

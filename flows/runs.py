@@ -8,15 +8,21 @@ runs of a recipe follow each other as cycles: new prompts begin the next one at 
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any  # JSON values
 
 import pyarrow.compute as pc
 import yaml
 
+from flows import locks
 from flows.identities import policy_from
 from flows.keys import answer_fields
+from flows.moves import Move
 from flows.plan import Step, plan_prompts
 from flows.recipe import Recipe
 from flows.slices import PromptSlice, read_slice
@@ -39,6 +45,7 @@ class Run:
         rounds: Most rounds.
         prompts: The prompts, planned once: what is added meanwhile waits for the next run.
         start: The policy it starts from.
+        base: The recipe's policy, as it was when the first run of the series began.
         earlier: Keys of the kept pairs of the runs it continues.
     """
 
@@ -48,6 +55,7 @@ class Run:
     rounds: int
     prompts: Step
     start: PolicyFiles
+    base: PolicyFiles
     earlier: list[str]
 
     def to_json(self) -> Json:
@@ -57,20 +65,30 @@ class Run:
     @classmethod
     def from_json(cls, fields: Json) -> "Run":
         """Read what `to_json` gave; other fields are left alone."""
-        known = {name: fields[name] for name in cls.__dataclass_fields__}
-        return cls(**known | {"prompts": Step(**fields["prompts"]), "start": PolicyFiles(**fields["start"])})
+        known: Json = {name: fields[name] for name in cls.__dataclass_fields__}
+        known |= {role: PolicyFiles(**fields[role]) for role in ("start", "base")}
+        return cls(**known | {"prompts": Step(**fields["prompts"])})
 
 
 def open_run(store: Store, recipe: Recipe) -> Run:
     """Find the run that a recipe means now, or name a new one; nothing is written.
 
     With `iteration.start: last_good`, a run that did not end goes on with the prompts it began with; one that ended is
-    followed by the next cycle once there are new prompts enough for a round.
+    followed by the next cycle once there are new prompts enough for its rounds.
+
+    Raises:
+        ValueError: The files of the recipe's policy have changed in the middle of a series.
     """
     past = find_cycles(store, recipe) if recipe.iteration.start == "last_good" else []
+    base = policy_from(recipe.policy)
     if not past:
-        return _name_run(recipe, plan_prompts(recipe), policy_from(recipe.policy), cycle=1)
+        return _name_run(recipe, plan_prompts(recipe), base, base, cycle=1)
     latest = past[-1]
+    if Path(base.model).is_dir() and base.key != latest.base.key:
+        raise ValueError(
+            f"policy.model: the files in {base.model} have changed since {latest.name} and the runs it follows began: "
+            "put the old ones back, or begin anew under another `name`"
+        )
     planned = plan_prompts(recipe)
     unchanged = latest.prompts.parts["source"] == planned.parts["source"]
     if unchanged or not has_ended(store, latest.name):
@@ -81,9 +99,31 @@ def open_run(store: Store, recipe: Recipe) -> Run:
 def find_cycles(store: Store, recipe: Recipe) -> list[Run]:
     """List the runs of a recipe that have begun, in the order of their cycles."""
     digest = series_digest(recipe)
-    found = [json.loads(path.read_text()) for path in store.root.glob("runs/*/run.json")]
-    runs = [Run.from_json(fields) for fields in found if fields["series"] == digest]
-    return sorted(runs, key=lambda run: run.cycle)
+    found = [_read_json(path) for path in store.root.glob("runs/[!.]*/run.json")]
+    ours = [fields for fields in found if fields["series"] == digest]
+    return [Run.from_json(fields) for fields in sorted(ours, key=lambda one: (one["cycle"], one["created"]))]
+
+
+def read_run(store: Store, name: str) -> Run:
+    """Read a run that has begun."""
+    return Run.from_json(_read_json(store.run_folder(name) / "run.json"))
+
+
+@contextmanager
+def series_held(store: Store, recipe: Recipe) -> Iterator[None]:
+    """Hold the series of a recipe while its next run is opened and kept: two starts at once begin one run."""
+    if recipe.iteration.start == "policy":
+        yield
+        return
+    with locks.hold(store.root / "runs" / f".{series_digest(recipe)}.lock"):
+        yield
+
+
+def keep_only(store: Store, name: str, folders: Set[str]) -> None:
+    """Remove what an earlier walk of a run left of rounds and retries that it has no more."""
+    for folder in store.run_folder(name).glob("round-*"):
+        if folder.name not in folders:
+            shutil.rmtree(folder)
 
 
 def has_ended(store: Store, name: str) -> bool:
@@ -94,7 +134,7 @@ def has_ended(store: Store, name: str) -> bool:
 def rounds_begun(store: Store, name: str) -> int:
     """Count the rounds of a run that have come as far as a new policy's evaluation; retries count once."""
     paths = (store.root / "runs" / name).glob("round-*/round.json")
-    return max((json.loads(path.read_text())["round"] for path in paths), default=0)
+    return max((_read_json(path)["round"] for path in paths), default=0)
 
 
 def series_digest(recipe: Recipe) -> str:
@@ -125,7 +165,7 @@ def keep_run(store: Store, recipe: Recipe, run: Run) -> None:
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def keep_last_good(store: Store, name: str, policy: PolicyFiles, made: tuple[int, int], *, ended: bool = False) -> None:
+def keep_last_good(store: Store, name: str, policy: PolicyFiles, made: Move, *, ended: bool = False) -> None:
     """Name the last good policy in the run's folder.
 
     A rerun passes through its first rounds again; what is named steps back only where the run's end says so.
@@ -134,21 +174,20 @@ def keep_last_good(store: Store, name: str, policy: PolicyFiles, made: tuple[int
         store: The workspace.
         name: The run.
         policy: Its last good policy.
-        made: Round and attempt that made it; round 0 is the start.
+        made: The round that made it; number 0 is the start.
         ended: Whether the run's end says so.
     """
     path = store.run_folder(name) / "policy.json"
-    known = json.loads(path.read_text()) if path.exists() else None
-    if known and (known["policy"] == asdict(policy) or (not ended and known["round"] > made[0])):
+    known = _read_json(path) if path.exists() else None
+    if known and (known["policy"] == asdict(policy) or (not ended and known["round"] > made.number)):
         return
-    number, attempt = made
-    fields = {"run": name, "round": number, "attempt": attempt, "policy": asdict(policy), "decided": _now()}
+    fields = {"run": name, "round": made.number, "attempt": made.attempt, "policy": asdict(policy), "decided": _now()}
     write_text(path, json.dumps(fields, indent=1))
 
 
 def read_last_good(store: Store, name: str) -> PolicyFiles:
     """Read which policy a run that has begun ended with, or has come to so far."""
-    return PolicyFiles(**json.loads((store.root / "runs" / name / "policy.json").read_text())["policy"])
+    return PolicyFiles(**_read_json(store.root / "runs" / name / "policy.json")["policy"])
 
 
 def note_use(store: Store, name: str, step: Step) -> None:
@@ -171,16 +210,17 @@ def _next_cycle(store: Store, recipe: Recipe, latest: Run) -> Run | None:
     fresh = read_prompts(recipe.prompts, recipe.seed, used_prompts(store, prompts)).prompts
     n_train, wanted = take_split(fresh, "train", None).num_rows, recipe.prompts.per_round
     rounds = recipe.rounds if wanted is None else min(recipe.rounds, n_train // wanted)
-    if not n_train or not rounds:
+    fewest = 1 if recipe.prompts.each_round == "all" else rounds
+    if not rounds or n_train < fewest:
         return None
     earlier = list(dict.fromkeys([*latest.earlier, *_kept_keys(store, latest.name)]))
     start = read_last_good(store, latest.name)
-    return _name_run(recipe, prompts, start, cycle=latest.cycle + 1, rounds=rounds, earlier=earlier)
+    return _name_run(recipe, prompts, start, latest.base, cycle=latest.cycle + 1, rounds=rounds, earlier=earlier)
 
 
 def _kept_keys(store: Store, name: str) -> list[str]:
     rounds = sorted((store.root / "runs" / name).glob("round-*/round.json"))
-    stages = [json.loads(path.read_text())["stages"]["filtering"] for path in rounds]
+    stages = [_read_json(path)["stages"]["filtering"] for path in rounds]
     return [outcome["key"] for outcomes in stages for outcome in outcomes if outcome["stage"] == "filtering"]
 
 
@@ -188,6 +228,7 @@ def _name_run(
     recipe: Recipe,
     prompts: Step,
     start: PolicyFiles,
+    base: PolicyFiles,
     *,
     cycle: int,
     rounds: int | None = None,
@@ -195,7 +236,14 @@ def _name_run(
 ) -> Run:
     digest = _digest([answer_fields(recipe), prompts.key, start.key])
     name = f"{recipe.name}-seed{recipe.seed}-{digest}"
-    return Run(name, series_digest(recipe), cycle, rounds or recipe.rounds, prompts, start, earlier)
+    return Run(name, series_digest(recipe), cycle, rounds or recipe.rounds, prompts, start, base, earlier)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} can't be read ({error}): let the run go with `prefloop gc --run`") from error
 
 
 def _digest(value: Any) -> str:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import stages
-from flows.artifacts import publish_round, publish_stage
+from flows.artifacts import EXAMPLES, publish_pairs, publish_places, publish_round, publish_stage
 from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
 from flows.moves import End, Move, RoundFigures, next_move
@@ -23,8 +23,8 @@ from flows.recipe import Recipe
 from flows.report import write_report
 from flows.retrying import retry_options
 from flows.round_plan import RoundPlan, RoundSpec, plan_round
-from flows.rounds import all_outcomes, keep_round, keep_summary, round_figures, run_summary
-from flows.runs import Run, keep_last_good, keep_run, open_run
+from flows.rounds import all_outcomes, keep_round, keep_summary, round_figures, round_folder, run_summary
+from flows.runs import keep_last_good, keep_only, keep_run, open_run, read_run, series_held
 from flows.standing import stand_after, stand_at_start
 from flows.store import Store
 from generation.engine import PolicyFiles
@@ -46,12 +46,15 @@ def self_improve(recipe: Json, workspace: str) -> Json:
     """
     checked, store = Recipe.model_validate(recipe), Store(Path(workspace))
     first = read_prompts.with_options(**retry_options(checked.retries))(recipe, workspace)
-    run = Run.from_json(first["run"])
-    results, end = _run_rounds({"recipe": recipe, "workspace": workspace, "run": first["run"]})
+    run = read_run(store, first["run"])
+    results, end = _run_rounds({"recipe": recipe, "workspace": workspace, "run": run.name})
     started = time.perf_counter()
     summary = run_summary(store, run, first["outcomes"], results, end)
     summary["report"] = str(write_report(store, checked, run.prompts.key, results, summary))
     keep_summary(store, summary)
+    final = summary["final"]["policy"]
+    places = {"summary page": summary["report"], "last good policy": final["adapter"] or final["model"]}
+    publish_places({"run": store.run_folder(run.name)} | {what: Path(path) for what, path in places.items()})
     busy = first["busy_s"] + sum(result["busy_s"] for result in results) + time.perf_counter() - started
     built = sum(outcome["seconds"] for outcome in [*first["outcomes"], *all_outcomes(results)])
     return summary | {"busy_s": busy, "stages_s": built}
@@ -60,9 +63,9 @@ def self_improve(recipe: Json, workspace: str) -> Json:
 def _run_rounds(context: Json) -> tuple[list[Json], End]:
     """Run one round after the other, each from the last good policy, as long as the recipe wants to go on."""
     recipe, store = Recipe.model_validate(context["recipe"]), Store(Path(context["workspace"]))
-    run = Run.from_json(context["run"])
-    standing, made = stand_at_start(recipe, run), (0, 0)
-    keep_last_good(store, run.name, standing.good, made)
+    run = read_run(store, context["run"])
+    standing, made = stand_at_start(run), Move(0, 0)
+    keep_last_good(store, run.name, standing.policies.good, made)
     results: list[Json] = []
     figures: list[RoundFigures] = []
     while isinstance(move := next_move(recipe.iteration, run.rounds, figures), Move):
@@ -75,9 +78,10 @@ def _run_rounds(context: Json) -> tuple[list[Json], End]:
         policy, passed = PolicyFiles(**result["policy"]), figures[-1].passed
         standing = stand_after(standing, store, plan_round(recipe, run.prompts, spec), policy, passed=passed)
         if passed:
-            made = (move.number, move.attempt)
+            made = move
             keep_last_good(store, run.name, policy, made)
-    keep_last_good(store, run.name, standing.good, made, ended=True)
+    keep_last_good(store, run.name, standing.policies.good, made, ended=True)
+    keep_only(store, run.name, {round_folder(result) for result in results})
     return results, move
 
 
@@ -86,7 +90,7 @@ def run_round(context: Json, spec: Json) -> Json:
     """Run one round: sample from the last good policy, judge, filter, train, evaluate.
 
     Args:
-        context: The recipe's fields, the workspace and the run.
+        context: The recipe's fields, the workspace and the name of the run.
         spec: `flows.round_plan.RoundSpec` as JSON values.
     """
     started = time.monotonic()
@@ -112,12 +116,13 @@ def read_prompts(recipe: Json, workspace: str) -> Json:
     """Find out which run this is, read its prompts into the store and look for what would fail later."""
     started = time.perf_counter()
     store, checked = Store(Path(workspace)), Recipe.model_validate(recipe)
-    run = open_run(store, checked)
-    bench = Workbench(store, checked, run.prompts, run.name)
-    outcome = stages.build_prompts(bench)
-    check_before_start(bench, run.rounds)
-    keep_run(store, checked, run)
-    return _done("prompts", [outcome], started) | {"run": run.to_json()}
+    with series_held(store, checked):
+        run = open_run(store, checked)
+        bench = Workbench(store, checked, run.prompts, run.name)
+        outcome = stages.build_prompts(bench)
+        check_before_start(bench, run.rounds)
+        keep_run(store, checked, run)
+    return _done("prompts", [outcome], started) | {"run": run.name}
 
 
 @task(name="generation", task_run_name="generation-{spec[title]}", cache_policy=NO_CACHE, persist_result=False)
@@ -148,6 +153,7 @@ def filter_round(context: Json, spec: Json) -> Json:
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
     outcomes = [stages.build_kept(bench, planned), stages.build_replay(bench, planned)]
+    publish_pairs(stages.some_pairs(bench, planned, EXAMPLES))
     return _done("filtering", [outcome for outcome in outcomes if outcome is not None], started)
 
 
@@ -156,7 +162,7 @@ def train(context: Json, spec: Json) -> Json:
     """Train the round's new policy from the last good one."""
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
-    averaging = planned.spec.averaging if planned.average else None
+    averaging = planned.spec.policies.averaging if planned.average else None
     outcomes = [stages.build_average(bench, averaging)] if averaging else []
     outcomes.append(stages.build_policy(bench, planned))
     return _done("training", outcomes, started) | {"policy": asdict(stages.trained_policy(bench, planned))}
@@ -167,7 +173,7 @@ def evaluate(context: Json, spec: Json, new: Json) -> Json:
     """Compare the new policy with the last good one on held-out prompts and ask the gate."""
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
-    policies = (PolicyFiles(**new), planned.spec.good, planned.spec.initial)
+    policies = (PolicyFiles(**new), planned.spec.policies.good, planned.spec.policies.initial)
     contest = Contest(bench, plan_contest(bench.recipe, bench.prompts, *policies))
     build_evaluation(contest)
     return _done("evaluation", contest.outcomes, started)
@@ -181,8 +187,9 @@ def _done(name: str, outcomes: list[Outcome], started: float) -> Json:
 
 
 def _plan(context: Json, spec: Json) -> tuple[Workbench, RoundPlan]:
-    run, recipe = Run.from_json(context["run"]), Recipe.model_validate(context["recipe"])
-    bench = Workbench(Store(Path(context["workspace"])), recipe, run.prompts, run.name)
+    store, recipe = Store(Path(context["workspace"])), Recipe.model_validate(context["recipe"])
+    run = read_run(store, context["run"])
+    bench = Workbench(store, recipe, run.prompts, run.name)
     return bench, plan_round(recipe, run.prompts, RoundSpec.from_json(spec))
 
 

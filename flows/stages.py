@@ -23,6 +23,7 @@ from flows.round_plan import RoundPlan
 from flows.runs import used_prompts
 from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset
+from flows.tables import read_first
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
@@ -157,12 +158,20 @@ def build_replay(bench: Workbench, planned: RoundPlan) -> Outcome | None:
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
         new = read_rows(store.dataset(planned.kept.stage, planned.kept.key))
         earlier = [read_rows(store.dataset("filtering", key)) for key in step.parts["earlier"]]
-        mixed = mix_pairs(new, earlier, step.parts["share"], step.parts["seed"])
+        seed = int(step.key, 16)  # each round draws others from what it has in common with the round before
+        mixed = mix_pairs(new, earlier, step.parts["share"], seed)
         dataset.write_shard(0, {MAIN_TABLE: mixed.pairs})
         counts = {"new": mixed.n_new, "replayed": mixed.n_replayed, "replay_wanted": mixed.n_wanted}
         return counts | {"rows_in": mixed.pairs.num_rows}
 
     return build(bench, step, work)
+
+
+def some_pairs(bench: Workbench, planned: RoundPlan, n: int) -> list[dict[str, Any]]:
+    """Read a few of the pairs that a round trains on."""
+    shards = bench.store.dataset(planned.trained_on.stage, planned.trained_on.key).shards()
+    columns = ["messages", "chosen", "rejected", "chosen_score", "rejected_score"]
+    return read_first(shards[0], n, columns) if 0 in shards else []
 
 
 def build_average(bench: Workbench, averaging: Averaging) -> Outcome:
@@ -187,7 +196,7 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
         job = {
             "job": "train",
             "pairs": str(source.folder),
-            "start": asdict(planned.spec.good),
+            "start": asdict(planned.spec.policies.good),
             "reference": asdict(planned.reference),
             "config": recipe.training.model_dump(mode="json"),
             "seed": recipe.seed,
@@ -202,7 +211,7 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
 
 def trained_policy(bench: Workbench, planned: RoundPlan) -> PolicyFiles:
     """Name the files of a round's policy: a folder of weights, or an adapter on the start's base."""
-    folder, start = str(bench.store.dataset("policies", planned.policy.key).folder), planned.spec.good
+    folder, start = str(bench.store.dataset("policies", planned.policy.key).folder), planned.spec.policies.good
     if bench.recipe.training.lora is None:
         return PolicyFiles(folder, planned.policy.key, trust_remote_code=start.trust_remote_code)
     return PolicyFiles(start.model, planned.policy.key, folder, start.revision, start.trust_remote_code)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any  # JSON values
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,6 +53,12 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DamagedError(path, str(error)) from error
+
+
+def read_first(path: Path, n: int, columns: list[str]) -> list[dict[str, Any]]:
+    """Read the first rows of a table without reading the rest."""
+    with pq.ParquetFile(path) as file:
+        return next((batch.to_pylist() for batch in file.iter_batches(n, columns=columns)), [])
 
 
 class DamagedError(OSError):

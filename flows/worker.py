@@ -135,7 +135,9 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     prompts = _prompts(job).to_pylist()
     messages = {row["prompt_id"]: row["messages"] for row in prompts}
     out = Dataset("logprobs", job["key"], Path(job["out"]))
-    for index, path in Dataset("generation", "", Path(job["candidates"])).shards().items():
+    done = out.shards()
+    todo = {i: path for i, path in Dataset("generation", "", Path(job["candidates"])).shards().items() if i not in done}
+    for index, path in todo.items():
         rows = pq.read_table(path, columns=["candidate_id", "prompt_id", "token_ids"]).to_pylist()
         known = [row for row in rows if row["token_ids"]]
         sums = sequence_logprobs(
@@ -147,7 +149,7 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         table = {"candidate_id": [row["candidate_id"] for row in known], "logprob_sum": sums}
         out.write_shard(index, {"part": pa.table(table, schema=LOGPROBS)})
         emit({"done": len(known), "total": len(rows)})
-    return {}
+    return {"resumed_shards": len(done)}
 
 
 def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:

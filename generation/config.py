@@ -191,9 +191,9 @@ class MixConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
 
     policy: PolicyConfig | None = None
     """Another model, run here."""
-    role: Literal["initial", "previous", "base"] | None = None
+    role: Literal["initial", "former", "base"] | None = None
     """One of the run's own: its start, the last good policy before the present one, or the recipe's `policy`. Where it
-    is the round's own policy it is left out."""
+    is the round's own policy, as in round 1, it is left out."""
     engine: EngineConfig | None = None
     """How it is run; null runs it as the round's own policy. An openai engine with `base_url` and `model` is a running
     server, instead of `policy` and `role`."""
@@ -205,7 +205,7 @@ class MixConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
         server = self.engine is not None and is_running_server(self.engine)
         if [self.policy is not None, self.role is not None, server].count(True) != 1:
             raise ValueError(
-                "give one of `policy` (a model to run here), `role` (initial, previous or base) and an openai engine "
+                "give one of `policy` (a model to run here), `role` (initial, former or base) and an openai engine "
                 "with `base_url` and `model`"
             )
         return self
@@ -227,10 +227,11 @@ class GenerationConfig(BaseModel, extra="forbid", frozen=True, use_attribute_doc
 
     @model_validator(mode="after")
     def _enough_for_a_pair(self) -> "GenerationConfig":
-        total = self.k + sum(other.k for other in self.mix)
+        total = self.k + sum(other.k for other in self.mix if other.role is None)
         if total < 2:
+            roles = "; a `role` of the mix is the round's own policy in round 1" if self.mix else ""
             raise ValueError(
-                f"k is {total}: a preference pair needs at least 2 candidates per prompt; set k to 2 or more"
+                f"k is {total}: a preference pair needs at least 2 candidates per prompt; set k to 2 or more{roles}"
             )
         most = max([self.k, *(other.k for other in self.mix)])
         if self.sampling.temperature == 0 and most > 1:

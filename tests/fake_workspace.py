@@ -74,8 +74,11 @@ class FakeRun:
             "seed": 0,
             "series": "5e61e5",
             "cycle": self.cycle,
+            "rounds": recipe["rounds"],
             "prompts": vars(self.prompts),
             "start": asdict(self.start),
+            "base": asdict(self.start),
+            "earlier": [],
             "created": self.created,
         }
         (self.folder / "run.json").write_text(json.dumps(facts))
@@ -128,7 +131,13 @@ class FakeRun:
 
     def end(self, stopped: str | None = None) -> "FakeRun":
         """Write that the run has ended."""
-        summary = {"run": self.name, "rounds": [], "final": {}, "stopped": stopped and {"rule": "refusal", "reason": stopped}, "report": "report.html"}
+        summary = {
+            "run": self.name,
+            "rounds": [],
+            "final": {},
+            "stopped": stopped and {"rule": "refusal", "reason": stopped},
+            "report": "report.html",
+        }
         (self.folder / "summary.json").write_text(json.dumps(summary))
         (self.folder / "report.html").write_text("<html></html>")
         return self

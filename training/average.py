@@ -50,7 +50,7 @@ def average_policies(old: Path, new: Path, weight: float, output: Path) -> None:
         averaged = {name: _average(name, of_old[name], shard, weight) for name in names}
         save_file(averaged, output / shard.name, metadata=metadata)
     for file in sorted(new.iterdir()):
-        if file.is_file() and file.suffix in _COPIED:
+        if file.is_file() and file.suffix in _COPIED and file.name != "manifest.json":
             shutil.copyfile(file, output / file.name)
 
 

@@ -47,11 +47,19 @@ def test_every_shipped_recipe_is_valid(path: Path):
         ({"iteration": {"schedule": {"temperature": [1, 0.8]}}}, r"give evaluation.temperature"),
         ({"iteration": {"stop": {"max_kl": 3}}, "evaluation": {"judge": {"kind": "maths"}, "temperature": 0.7}},
          r"set evaluation.temperature to 1"),
-        ({"training": {"reference": "ema", "lora": {"rank": 4}}}, r"leave training.lora out"),
+        ({"training": {"reference": "ema", "lora": {"rank": 4}}}, r"leave training.lora and"),
         ({"training": {"loss": {"name": "simpo", "beta": 10}},
           "iteration": {"on_refusal": "retry", "retry": {"times": 2}}}, r"retry 2 would train with .*beta 40"),
         ({"training": {"learning_rate": 1e-6}, "iteration": {"schedule": {"learning_rate": [1e-6]}}},
          r"the schedule would win; leave one out"),
+        ({"generation": {"k": 1, "mix": [{"k": 1, "role": "former"}]}}, r"k is 1: .* own policy in round 1"),
+        ({"training": {"loss": {"name": "simpo"}, "reference": "base"}}, r"reference has no effect on simpo"),
+        ({"training": {"ema_weight": 0.3}}, r"ema_weight has no effect"),
+        ({"iteration": {"retry": {"times": 3}}}, r"no effect without iteration.on_refusal: retry"),
+        ({"iteration": {"on_refusal": "retry", "retry": {"learning_rate_factor": 1, "beta_factor": 1}}},
+         r"train the same again"),
+        ({"iteration": {"stop": {"annotator_only": True}}, "judging": {"annotator": {"kind": "maths"}},
+          "evaluation": {"judge": {"kind": "maths"}}}, r"annotator_only can't fire"),
         ({"iteration": {"replay_share": 1.0}}, r"replay_share: .*less than 1"),
     ],
 )  # fmt: skip
@@ -124,3 +132,10 @@ def test_each_retry_trains_more_gently(tmp_path: Path):
 def test_a_resolved_recipe_reads_back_equal(tmp_path: Path):
     recipe = load_recipe(write(tmp_path, iteration={"schedule": {"learning_rate": [1e-6]}}))
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_the_resolved_recipe_of_a_run_with_schedules_can_be_run_again(tmp_path: Path):
+    recipe = load_recipe(write(tmp_path, iteration={"schedule": {"learning_rate": [1e-6]}}))
+    path = tmp_path / "resolved.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(path) == recipe

@@ -14,11 +14,19 @@ pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parents[2] / "data"
 JUDGES = """
+from collections import Counter
+from math import log
+
 def shorter(prompts, completions, **columns):
     return [-float(len(messages[0]["content"])) for messages in completions]
 
 def longer(prompts, completions, **columns):
     return [float(len(messages[0]["content"])) for messages in completions]
+
+def rare(prompts, completions, **columns):
+    words = [messages[0]["content"].lower().split() for messages in completions]
+    counts = Counter(word for answer in words for word in answer)
+    return [-sum(log(counts[word]) for word in answer) / max(1, len(answer)) for answer in words]
 
 def flat(prompts, completions, **columns):
     return [0.5] * len(completions)
@@ -48,7 +56,7 @@ def folder(tmp_path_factory) -> Path:
             "engine": {"name": "transformers", "dtype": "float32", "max_model_len": 192},
             "k": 3,
             "sampling": {"max_new_tokens": 48},
-            "mix": [{"role": "previous", "k": 1}],
+            "mix": [{"role": "former", "k": 1}],
         },
         "judging": {"annotator": {"kind": "verifier", "function": "judges_of_rounds:shorter"}},
         "training": {
@@ -170,8 +178,10 @@ def test_a_refused_round_stops_the_run_where_the_recipe_says_so(two_rounds, run)
     ["no_gain_rounds=1", "annotator_only=true", "min_entropy_share=1", "min_distinct_share=1", "max_kl=0.000001"],
 )
 def test_each_stop_rule_ends_a_run_before_its_last_round(two_rounds, run, rule):
-    judge = ["judging.annotator.function=judges_of_rounds:longer"] if "share" in rule else [FLAT]
-    summary = run(f"iteration.stop.{rule}", *judge, code=3)
+    collapsing = {"min_entropy_share": "rare", "min_distinct_share": "longer"}
+    annotator = collapsing.get(rule.partition("=")[0])
+    judge = f"judging.annotator.function=judges_of_rounds:{annotator}" if annotator else FLAT
+    summary = run(f"iteration.stop.{rule}", judge, code=3)
     assert summary["stopped"]["rule"] == rule.partition("=")[0]
     assert len(summary["rounds"]) == 1
 

@@ -1,6 +1,7 @@
 """Runs and cycles: which run a recipe means, what a next one starts from, which prompts are left for it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,14 +9,17 @@ import pytest
 import yaml
 
 from flows.build import Workbench
+from flows.moves import Move
 from flows.recipe import Recipe, load_recipe
 from flows.runs import (
     find_cycles,
     keep_last_good,
+    keep_only,
     keep_run,
     note_use,
     open_run,
     read_last_good,
+    read_run,
     rounds_begun,
     used_prompts,
 )
@@ -60,7 +64,7 @@ def run_through(store: Store, recipe: Recipe, rounds: int = 2, *, ended: bool = 
     run = open_run(store, recipe)
     build_prompts(Workbench(store, recipe, run.prompts, run.name))
     keep_run(store, recipe, run)
-    keep_last_good(store, run.name, run.start, (0, 0))
+    keep_last_good(store, run.name, run.start, Move(0, 0))
     folder = store.run_folder(run.name)
     for number in range(1, rounds + 1):
         (folder / f"round-{number:02d}").mkdir(exist_ok=True)
@@ -68,7 +72,7 @@ def run_through(store: Store, recipe: Recipe, rounds: int = 2, *, ended: bool = 
         (folder / f"round-{number:02d}" / "round.json").write_text(
             json.dumps({"round": number, "attempt": 0, "stages": {"filtering": kept}})
         )
-    keep_last_good(store, run.name, BETTER, (1, 0))
+    keep_last_good(store, run.name, BETTER, Move(1, 0))
     if ended:
         (folder / "summary.json").write_text("{}")
     return run
@@ -140,10 +144,10 @@ def test_retries_do_not_count_as_rounds(store, recipe):
 
 def test_a_rerun_does_not_step_back_to_an_earlier_policy_before_its_end(store):
     good, start = PolicyFiles("/two", "two"), PolicyFiles("/start", "start")
-    keep_last_good(store, "run", good, (2, 0))
-    keep_last_good(store, "run", start, (0, 0))
+    keep_last_good(store, "run", good, Move(2, 0))
+    keep_last_good(store, "run", start, Move(0, 0))
     assert read_last_good(store, "run") == good
-    keep_last_good(store, "run", start, (0, 0), ended=True)
+    keep_last_good(store, "run", start, Move(0, 0), ended=True)
     assert read_last_good(store, "run") == start
 
 
@@ -162,3 +166,53 @@ def test_prompts_of_all_rounds_are_all_used(store, recipe):
     rows = read_slice(store.dataset("prompts", run.prompts.key), PromptSlice("train", 2, shared=True))
     assert rows.num_rows == 12
     assert pa.compute.all(pa.compute.is_null(rows.column("round"))).as_py()
+
+
+def test_a_policy_that_changed_in_the_middle_of_a_series_is_refused(store, recipe, tiny_policy, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(tiny_policy, own)
+    loaded = recipe(16)
+    mine = loaded.model_copy(update={"policy": loaded.policy.model_copy(update={"model": str(own)})})
+    run_through(store, mine)
+    config = json.loads((own / "config.json").read_text()) | {"bos_token_id": 2}
+    (own / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"policy.model: the files in .* have changed"):
+        open_run(store, mine)
+
+
+def test_the_base_stays_what_it_was_at_the_first_cycle(store, recipe):
+    first = run_through(store, recipe(16))
+    assert open_run(store, recipe(32)).base == first.start
+
+
+def test_without_per_round_new_prompts_wait_until_there_is_one_for_each_round(store, recipe):
+    loaded = recipe(16)
+    evenly = loaded.model_copy(update={"prompts": loaded.prompts.model_copy(update={"per_round": None})})
+    first = run_through(store, evenly)
+    recipe(18)  # one more train prompt
+    assert open_run(store, evenly) == first
+    recipe(19)
+    assert open_run(store, evenly).cycle == 2
+
+
+def test_a_removal_that_was_cut_short_is_no_cycle(store, recipe):
+    loaded = recipe(16)
+    run = run_through(store, loaded)
+    folder = store.run_folder(run.name)
+    folder.rename(folder.with_name(f".{run.name}.gone"))
+    assert find_cycles(store, loaded) == []
+
+
+def test_what_an_earlier_walk_left_of_rounds_is_removed(store, recipe):
+    run = run_through(store, recipe(16))
+    keep_only(store, run.name, {"round-01"})
+    assert rounds_begun(store, run.name) == 1
+    assert read_run(store, run.name) == run
+
+
+def test_a_torn_run_file_is_named_with_the_way_out(store, recipe):
+    loaded = recipe(16)
+    run = run_through(store, loaded)
+    (store.run_folder(run.name) / "run.json").write_text('{"run"')
+    with pytest.raises(ValueError, match=r"run.json can't be read .*prefloop gc --run"):
+        find_cycles(store, loaded)
