@@ -67,7 +67,8 @@ class Run:
         """Read what `to_json` gave; other fields are left alone."""
         known: Json = {name: fields[name] for name in cls.__dataclass_fields__}
         known |= {role: PolicyFiles(**fields[role]) for role in ("start", "base")}
-        return cls(**known | {"prompts": Step(**fields["prompts"])})
+        known["prompts"] = Step(**fields["prompts"])
+        return cls(**known)
 
 
 def open_run(store: Store, recipe: Recipe) -> Run:
