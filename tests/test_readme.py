@@ -14,6 +14,7 @@ FOLDERS = {
     "recipes": "shipped recipes",
     "recipes/film_reviews": "the demo's small world: grammar, gold verifier, training of writer and reward model",
     "benchmarks": "measurements that anybody can repeat",
+    "benchmarks/killing": "kill -9 at random moments, and what comes of it",
     "data": "the demo's models and prompts",
     "tests": "mirror the packages",
 }

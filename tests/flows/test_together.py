@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chains import Undisturbed, run_chain
-from benchmarks.moments import Profile, read_parts
-from benchmarks.victims import Moment
+from benchmarks.killing.chains import Undisturbed, run_chain
+from benchmarks.killing.moments import Profile, read_parts
+from benchmarks.killing.victims import Moment
 from flows.plan import Step
 
 SMALL = [

@@ -24,9 +24,9 @@ from typing import Any  # JSON values
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.chains import Ended, Kill, run_chain, run_undisturbed
-from benchmarks.moments import KINDS, STAGES, plan_chain
-from benchmarks.victims import Kind, private_environment
+from benchmarks.killing.chains import Ended, Kill, run_chain, run_undisturbed
+from benchmarks.killing.moments import KINDS, STAGES, plan_chain
+from benchmarks.killing.victims import Kind, private_environment
 
 SMALL = [
     "demo", "--set=rounds=1", "--set=prompts.per_round=48", "--set=evaluation.max_prompts=12", "--set=evaluation.k=2",

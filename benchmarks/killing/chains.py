@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.moments import Profile, read_parts
-from benchmarks.sameness import Sameness, compare_workspaces
-from benchmarks.victims import Kind, Moment, Victim, Wait, kill, reap, start, wait_for, watch_children
+from benchmarks.killing.moments import Profile, read_parts
+from benchmarks.killing.sameness import Sameness, compare_workspaces
+from benchmarks.killing.victims import Kind, Moment, Victim, Wait, kill, reap, start, wait_for, watch_children
 
 RUN_S = 900.0
 Identity = tuple[int, int]  # inode and time of the last change: another file has another

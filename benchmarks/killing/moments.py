@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON values
 
-from benchmarks.victims import Kind, Moment
+from benchmarks.killing.victims import Kind, Moment
 
 STAGES = ("generation", "judging", "filtering", "training", "evaluation", "ends")
 KINDS: tuple[Kind, ...] = ("parent", "child", "both")
