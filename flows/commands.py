@@ -42,7 +42,7 @@ def generate(
 ) -> None:
     """Sample k candidates per prompt from a model."""
     from flows.checks import check_candidates
-    from flows.identities import identify_model
+    from flows.identities import identify_adapter, identify_model
     from generation.config import GenerationConfig, is_running_server
     from generation.engine import PolicyFiles
     from generation.engines import engine_environment
@@ -156,13 +156,3 @@ def train(
             written, drops = out.n_rows(), out.read("drops")
             out.folder.replace(output)
         print_outcome({str(output): written}, facts | {"drops": alone.drop_reasons(drops)}, as_json)
-
-
-def identify_adapter(adapter: str) -> str:
-    """Give the identity of a LoRA folder."""
-    from flows.tables import file_checksum
-
-    paths = [Path(adapter) / name for name in ("adapter_model.safetensors", "adapter_config.json")]
-    if not all(path.exists() for path in paths):
-        raise FileNotFoundError(f"--adapter {adapter}: no adapter_model.safetensors and adapter_config.json there")
-    return "".join(f"-{file_checksum(path)[:8]}" for path in paths)

@@ -71,7 +71,16 @@ def policy_from(config: PolicyConfig) -> PolicyFiles:
     """Identify a policy that a recipe names; one from the Hub is pinned to the commit that is found now."""
     key = identify_model(config.model, config.revision)
     revision = None if Path(config.model).is_dir() else key
-    return PolicyFiles(config.model, key, None, revision, config.trust_remote_code)
+    key += identify_adapter(config.adapter) if config.adapter else ""
+    return PolicyFiles(config.model, key, config.adapter, revision, config.trust_remote_code)
+
+
+def identify_adapter(adapter: str) -> str:
+    """Give the identity of a LoRA folder, to be put behind that of its model."""
+    paths = [Path(adapter) / name for name in ("adapter_model.safetensors", "adapter_config.json")]
+    if not all(path.exists() for path in paths):
+        raise FileNotFoundError(f"adapter {adapter}: no adapter_model.safetensors and adapter_config.json there")
+    return "".join(f"-{file_checksum(path)[:8]}" for path in paths)
 
 
 def mixed_policy(config: MixConfig, roles: dict[str, PolicyFiles]) -> PolicyFiles:

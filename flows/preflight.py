@@ -34,7 +34,7 @@ def check_before_start(bench: Workbench, rounds: int) -> None:
 
 
 def _check_policy(policy: PolicyConfig, field: str) -> None:
-    check_model_files(policy.model, trust_remote_code=policy.trust_remote_code, field=field)
+    check_model_files(policy.model, policy.adapter, trust_remote_code=policy.trust_remote_code, field=field)
 
 
 def _check_judge(judge: JudgeConfig, field: str) -> None:

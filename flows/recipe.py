@@ -96,6 +96,8 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":
         training = self.training
+        if self.policy.adapter is not None and training.lora is None:
+            raise ValueError("policy.adapter is a LoRA adapter: set training.lora, with its rank, to go on with it")
         if training.reference == "ema" and (training.lora is not None or self.policy.trust_remote_code):
             raise ValueError(
                 "training.reference ema averages full weights of a model without code of its own: leave training.lora "

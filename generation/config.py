@@ -182,6 +182,8 @@ class PolicyConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """A folder with weights and tokenizer, or a model on the Hugging Face Hub."""
     revision: str | None = None
     """Hub commit or tag; a folder has none."""
+    adapter: str | None = None
+    """Folder with a LoRA adapter on top of the model, such as an earlier run's policy; wants `training.lora`."""
     trust_remote_code: bool = False
     """Run code that the model's repository ships; only for models you trust."""
 

@@ -54,6 +54,7 @@ def test_every_shipped_recipe_is_valid(path: Path):
          r"the schedule would win; leave one out"),
         ({"generation": {"k": 1, "mix": [{"k": 1, "role": "former"}]}}, r"k is 1: .* own policy in round 1"),
         ({"training": {"loss": {"name": "simpo"}, "reference": "base"}}, r"reference has no effect on simpo"),
+        ({"policy": {"model": "org/model", "adapter": "lora"}}, r"set training.lora, with its rank"),
         ({"training": {"ema_weight": 0.3}}, r"ema_weight has no effect"),
         ({"iteration": {"retry": {"times": 3}}}, r"no effect without iteration.on_refusal: retry"),
         ({"iteration": {"on_refusal": "retry", "retry": {"learning_rate_factor": 1, "beta_factor": 1}}},
