@@ -97,11 +97,14 @@ def open_browser(width: int = 1400, height: int = 1000) -> Iterator[Page]:
     if chromium is None:
         raise FileNotFoundError("there is no chromium on the PATH: apt install chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [chromium, *_FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}", "about:blank"]
+        command = [chromium, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             with connect(_tab(Path(profile), process), max_size=None) as socket:
-                yield Page(socket)
+                page = Page(socket)
+                size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                page.call("Emulation.setDeviceMetricsOverride", **size)
+                yield page
         finally:
             process.terminate()
             process.wait(timeout=30)
