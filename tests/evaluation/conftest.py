@@ -86,4 +86,5 @@ def run_report() -> RunReport:
             _round(2, second, _compare(reward[2], reward[1], "reward model"), _compare(gold[2], gold[0], "gold")),
         ],
         final=Final(policy="policy-1", round=1, over_start=_figures(first)),
+        stopped=None,
     )

@@ -136,3 +136,13 @@ def test_browser_would_complain_if_a_request_got_into_the_page(run_report, tmp_p
     page = tmp_path / "report.html"
     page.write_text(render_report(run_report).replace("<main>", "<main><img src='http://example.com/x'>"))
     assert "Content Security Policy" in _open_in_browser(page, tmp_path / "profile").stderr
+
+
+def test_a_retried_round_and_an_early_end_are_named(run_report, tmp_path):
+    retried = replace(run_report.rounds[1], attempt=1)
+    ended = replace(run_report, rounds=[*run_report.rounds, retried], stopped="no policy was accepted in 1 round")
+    path = tmp_path / "report.html"
+    write_report(ended, path)
+    page = path.read_text()
+    assert "Round 2, retry 1" in page
+    assert "The run stopped: no policy was accepted in 1 round." in page
