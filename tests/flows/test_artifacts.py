@@ -129,7 +129,7 @@ def test_tables_are_small_rounded_and_complete(published):
 
 def test_progress_is_created_once_and_ends_where_the_stage_ended(published):
     assert published["progress"]["data"] == 75.0
-    assert published["progress"]["description"].startswith("`` judging round 1: 3 of 4 <b>MARK</b>")
+    assert published["progress"]["description"].startswith("` judging round 1: 3 of 4 <b>MARK</b>")
 
 
 def test_artifacts_hang_on_the_task_that_made_them(published):
@@ -166,7 +166,9 @@ def test_a_server_that_is_away_costs_the_tables_and_no_stage(tmp_path, prefect_e
     """Prefect's own runs need a server, so the functions are called as a task would call them, without one."""
     code = (
         "import logging\nlogging.basicConfig(level=logging.WARNING, format='%(message)s')\n"
-        "from flows.artifacts import publish_places\npublish_places({'log': '/x'})\nprint('on it goes')\n"
+        "from flows.artifacts import publish_places\nfrom flows.progress import Show\n"
+        "publish_places({'log': '/x'})\nshow = Show('training')\nshow.take({'done': 1})\nshow.end()\n"
+        "print('on it goes')\n"
     )
     away = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
@@ -175,6 +177,7 @@ def test_a_server_that_is_away_costs_the_tables_and_no_stage(tmp_path, prefect_e
     )  # fmt: skip
     assert done.stdout == "on it goes\n", done.stderr[-2000:]
     assert "the table places is not in Prefect: ConnectError" in done.stderr
+    assert "the progress of training is no longer shown in Prefect: ConnectError" in done.stderr
 
 
 def browse(address: str, tmp_path) -> str:
