@@ -5,11 +5,13 @@ A config goes in without the fields marked `how` (batch sizes, threads, concurre
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any  # JSON values
 
 from pydantic import BaseModel
 
 KEY_CHARS = 20
+_TELLS_MODELS_APART = {"name", "kind"}  # of the members of a union
 
 
 def answer_fields(config: BaseModel) -> dict[str, Any]:
@@ -22,13 +24,23 @@ def answer_fields(config: BaseModel) -> dict[str, Any]:
     }
 
 
-def _answer_value(value: object) -> Any:
+def chosen_fields(config: BaseModel) -> dict[str, Any]:
+    """Dump the same without what is left at its default: a release that adds a field changes no such dump."""
+    fields = type(config).model_fields
+    return {
+        name: _answer_value(getattr(config, name), chosen_fields)
+        for name in answer_fields(config)
+        if name in _TELLS_MODELS_APART or getattr(config, name) != fields[name].get_default(call_default_factory=True)
+    }
+
+
+def _answer_value(value: object, dump: Callable[[BaseModel], dict[str, Any]] = answer_fields) -> Any:
     if isinstance(value, BaseModel):
-        return answer_fields(value)
+        return dump(value)
     if isinstance(value, list | tuple):
-        return [_answer_value(item) for item in value]
+        return [_answer_value(item, dump) for item in value]
     if isinstance(value, dict):
-        return {str(name): _answer_value(item) for name, item in value.items()}
+        return {str(name): _answer_value(item, dump) for name, item in value.items()}
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)

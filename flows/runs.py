@@ -21,7 +21,7 @@ import yaml
 
 from flows import locks
 from flows.identities import policy_from
-from flows.keys import answer_fields
+from flows.keys import chosen_fields
 from flows.moves import Move
 from flows.plan import Step, plan_prompts
 from flows.recipe import Recipe
@@ -140,7 +140,7 @@ def rounds_begun(store: Store, name: str) -> int:
 
 def series_digest(recipe: Recipe) -> str:
     """Hash what the runs of one recipe have in common."""
-    return _digest(answer_fields(recipe))
+    return _digest(chosen_fields(recipe))
 
 
 def used_prompts(store: Store, step: Step) -> frozenset[str]:
@@ -235,7 +235,7 @@ def _name_run(
     rounds: int | None = None,
     earlier: list[str] = [],  # noqa: B006  never changed
 ) -> Run:
-    digest = _digest([answer_fields(recipe), prompts.key, start.key])
+    digest = _digest([chosen_fields(recipe), prompts.key, start.key])
     name = f"{recipe.name}-seed{recipe.seed}-{digest}"
     return Run(name, series_digest(recipe), cycle, rounds or recipe.rounds, prompts, start, base, earlier)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.keys import answer_fields, content_key
+from flows.keys import answer_fields, chosen_fields, content_key
 from flows.store import Dataset, Store
 from flows.tables import write_table
-from generation.config import GenerationConfig, VllmConfig
+from generation.config import GenerationConfig, TransformersConfig, VllmConfig
 from generation.schema import CANDIDATES
 
 
@@ -187,3 +187,14 @@ def test_different_parts_have_different_keys(one: dict, other: dict):
 
 def test_the_code_version_changes_the_key():
     assert content_key("pairing", 1, {}) != content_key("pairing", 2, {})
+
+
+def test_a_field_left_at_its_default_is_not_chosen():
+    assert chosen_fields(GenerationConfig(k=4)) == {}
+    assert chosen_fields(GenerationConfig(k=5, prompts_per_shard=1)) == {"k": 5}
+
+
+def test_two_engines_with_the_same_settings_are_told_apart():
+    engines = [VllmConfig(dtype="float32"), TransformersConfig(dtype="float32")]
+    one, other = (chosen_fields(GenerationConfig(engine=engine)) for engine in engines)
+    assert one != other
