@@ -1,6 +1,6 @@
 """Four rounds with each policy for refusals: stop, keep, retry. Real engine, trainer and gate, on the shipped writer.
 
-The recipe is the demo's at a small size with a learning rate that is too high to be accepted for long. The three runs
+The recipe is the demo's at a small size with a learning rate that is too high from the second round on. The three runs
 share a workspace, so that what they have in common is built once. A table a run, and checks of what must hold: `stop`
 ends with the first refusal, `keep` goes on from the last good policy with the next prompts, `retry` trains again on the
 same pairs with a smaller learning rate and a larger beta.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 SIZE = [
     "rounds=4", "prompts.per_round=64", "evaluation.max_prompts=64", "evaluation.k=2", "training.batch_size=16",
-    "iteration.schedule.learning_rate=[1e-3]", "iteration.retry.times=2",
+    "iteration.schedule.learning_rate=[1e-3, 6e-3]", "iteration.retry.times=2",
 ]  # fmt: skip
 
 

@@ -7,20 +7,26 @@ can't, so the kernel ends the child with it (`flows.worker`), and whoever takes 
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any  # JSON values
 
 from flows import locks
 from flows.gpu import gpu_slots, visible_gpus, wants_gpu
 from flows.masking import mask
+from flows.tables import clear_errors
 
 EVENTS_FD = "PREFLOOP_EVENTS_FD"
 PARENT_PID = "PREFLOOP_PARENT_PID"
 _TAIL_CHARS = 2000
+_LOOK_S = 0.5
+_EXIT_S = 60.0  # for a child that has said its result; what still runs then is ended
 
 
 class StageError(RuntimeError):
@@ -55,10 +61,11 @@ def run_child(
         HealableError: A server or the Hub did not answer; the same job may work later.
         StageError: The job failed or its process died; the message ends with where its log lies.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with clear_errors(log.parent):
+        log.parent.mkdir(parents=True, exist_ok=True)
     log_start = log.stat().st_size if log.exists() else 0  # of earlier tries
     read_fd, write_fd = os.pipe()
-    with gpu_slots(visible_gpus() if wants_gpu(job) else []) as slots, os.fdopen(read_fd) as events:
+    with gpu_slots(visible_gpus() if wants_gpu(job) else []) as slots, os.fdopen(read_fd, "rb", buffering=0) as events:
         try:
             process = _start(job, environment, log, [write_fd, *(slot.fd for slot in slots)])
         finally:
@@ -66,8 +73,9 @@ def run_child(
         try:
             for one in (lock, *slots):
                 one.record_child(process.pid)
-            outcome = _follow(events, on_event)
-            process.wait()
+            outcome = _follow(events, process, on_event)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_EXIT_S)
         finally:
             locks.end_group(process.pid)
             process.wait()
@@ -84,10 +92,11 @@ def run_child(
 
 def _start(job: dict[str, Any], environment: dict[str, str], log: Path, fds: list[int]) -> subprocess.Popen[bytes]:
     """Start the child; the first of `fds` takes its events, the others are locks that it holds with us."""
-    with log.open("ab") as output:
+    own = {EVENTS_FD: str(fds[0]), PARENT_PID: str(os.getpid()), locks.CHILD_MARK: "1"}
+    with clear_errors(log.parent), log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.worker", json.dumps(job)],  # -P: the user's folder may hold training.py
-            env=os.environ | environment | {EVENTS_FD: str(fds[0]), PARENT_PID: str(os.getpid())},
+            env=os.environ | environment | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -96,16 +105,26 @@ def _start(job: dict[str, Any], environment: dict[str, str], log: Path, fds: lis
         )
 
 
-def _follow(events: Any, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
-    """Hand on progress until the child closes its end; None where it said neither result nor error."""
-    outcome = None
-    for line in events:
-        event = json.loads(line)
-        if "result" in event or "error" in event:
-            outcome = event
-        else:
-            on_event(event)
-    return outcome
+def _follow(
+    events: FileIO, process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]], None]
+) -> dict[str, Any] | None:
+    """Hand on progress until the child says its result or error; None where it ended without either.
+
+    The end of the pipe is no sign: a process that a verifier has forked holds it open, and may outlive the child.
+    """
+    rest = b""
+    while True:
+        if select.select([events], [], [], _LOOK_S)[0]:
+            block = events.read(1 << 16)
+            if not block:
+                return None
+            *lines, rest = (rest + block).split(b"\n")
+            for event in map(json.loads, lines):
+                if "result" in event or "error" in event:
+                    return event
+                on_event(event)
+        elif process.poll() is not None:
+            return None
 
 
 def _death(code: int) -> str:

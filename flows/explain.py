@@ -6,6 +6,7 @@ from typing import Any  # JSON values
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.build import Workbench
 from flows.comparison import plan_contest
@@ -61,7 +62,7 @@ def show_explanation(lines: list[dict[str, Any]]) -> None:
     colours = {"cached": "green", "partial": "yellow", "missing": "red"}
     for line in lines:
         state = f"[{colours[line['state']]}]{line['state']}[/]"
-        changes = "\n".join(line["changes"])
+        changes = Text("\n".join(line["changes"]))
         table.add_row(str(line["round"] or ""), f"{line['stage']}/{line['key']}", state, changes)
     console = Console()
     console.print(table)

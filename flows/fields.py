@@ -60,6 +60,10 @@ def read_yaml(text: str | bytes, where: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise FieldError(f"{where}: not valid YAML: {mask(str(error))}") from error
+    except FieldError:
+        raise
+    except ValueError as error:  # a date or a number that there is not
+        raise FieldError(f"{where}: a value can't be read: {mask(str(error))}") from error
     except RecursionError as error:
         raise FieldError(f"{where}: nested too deeply, or an alias stands inside what it names") from error
 
@@ -124,7 +128,10 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
     if isinstance(value, list):
         return [resolve_paths(inner, folder, name) for inner in value]
     if name in _PATH_FIELDS and isinstance(value, str):
-        path = Path(value).expanduser()
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError as error:
+            raise FieldError(f"{name}: {value}: there is no such user's home; write the path out") from error
         # A Hub name such as org/model is no path, unless something lies there.
         looks_local = name == "path" or value.startswith((".", "/", "~")) or (folder / path).exists()
         return str((folder / path).resolve()) if looks_local else value

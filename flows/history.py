@@ -80,10 +80,12 @@ def find_policy_run(store: Store, name: str | None) -> RunRecord:
 
 def run_state(store: Store, run: RunRecord) -> RunState:
     """Tell how a run stands: ended or not, and whether a live process builds one of its datasets."""
+    held = next((stage for stage, key in reversed(run.uses) if is_held(store.dataset(stage, key))), None)
+    if held:
+        return RunState("running", held)  # a run that has ended can be run again
     if run.summary is not None:
         return RunState("stopped", run.stopped) if run.stopped else RunState("finished")
-    held = next((stage for stage, key in reversed(run.uses) if is_held(store.dataset(stage, key))), None)
-    return RunState("running", held) if held else RunState("unfinished")
+    return RunState("unfinished")
 
 
 def is_held(dataset: Dataset) -> bool:

@@ -1,13 +1,12 @@
 """Run the flow from a terminal: progress bars, the run's folder and report, and where the seconds went."""
 
-import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any  # JSON values
 
 import psutil
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
 from flows.display import terminal_display
@@ -50,6 +49,6 @@ def _without_heartbeat() -> AbstractContextManager[object]:
 
     With the embedded server no automation outlives the run; with a server of its own the heartbeat shows crashes.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    if PREFECT_API_URL.value():
         return nullcontext()
     return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})

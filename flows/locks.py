@@ -28,6 +28,7 @@ from flows.tables import clear_errors
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _TERM_S = 5.0
+CHILD_MARK = "PREFLOOP_CHILD"  # in the environment of a child and of all that it starts
 
 
 @dataclass(frozen=True)
@@ -188,11 +189,20 @@ def _is_left(leader: ProcessId) -> bool:
     """Tell whether the group of a recorded leader still has members.
 
     The kernel ends a leader with its parent, not the leader's own children. As long as those live, no new process gets
-    the leader's pid; a pid in use by another process is another group.
+    the leader's pid; a pid in use by another process is another group, and so is one whose members do not come from us.
     """
     if leader.boot != _boot():
         return False  # of before a restart, or of another container
-    return leader.is_alive() or (not _runs(leader.pid) and _group_lives(leader.pid))
+    return leader.is_alive() or (not _runs(leader.pid) and _group_is_ours(leader.pid))
+
+
+def _group_is_ours(pgid: int) -> bool:
+    """Tell whether a group without its leader holds a process that one of our children has started."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == pgid and CHILD_MARK in process.environ():
+                return True
+    return False
 
 
 def _runs(pid: int) -> bool:

@@ -10,13 +10,14 @@ import os
 import re
 from collections.abc import Iterator
 from typing import Any  # JSON values, log records
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 _MASK = "***"
 _FEWEST_CHARS = 8  # a shorter value would be found in ordinary words
+_FEWEST_CHARS_NAMED = 4  # of a variable that a recipe names as holding a key
 # Whole words of a name: TOKENIZERS_PARALLELISM is no token. Names of files with keys are none either.
 _SECRET_NAME = re.compile(
-    r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTH_STRING)(_(?!FILE|PATH|DIR|ID)[A-Z0-9]+)*$",
+    r"((^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSPHRASE|AUTH_STRING|PASS)|_PWD|PASSWORD|PASSWD)(_(?!FILE|PATH|DIR|ID)[A-Z0-9]+)*$",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"(:/{1,2})[^\s/]+(?=@)")  # a path makes one slash of two
@@ -24,7 +25,7 @@ _TOKEN = re.compile(r"\b(?:sk-|hf_)[A-Za-z0-9_-]{16,}")
 _BEARER = re.compile(r"(?<=\bBearer )\s*[^\s\"',}]+", re.IGNORECASE)
 
 # Narrower than what is masked: a folder may be called sk-learn-experiments.
-_KEY = re.compile(r"\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}")
+_KEY = re.compile(r"\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}")
 
 
 def mask(text: str, fields: Any = None) -> str:
@@ -48,7 +49,13 @@ def mask(text: str, fields: Any = None) -> str:
 
 def holds_secret(text: str) -> bool:
     """Tell whether a text that is about to be stored holds a login, a key or a secret variable's value."""
-    return any(value in text for value in _secrets(None)) or any(p.search(text) for p in (_LOGIN, _KEY))
+    looks_like_key = any(_is_mixed(found) for found in _KEY.findall(text))
+    return any(value in text for value in _secrets(None)) or bool(_LOGIN.search(text)) or looks_like_key
+
+
+def _is_mixed(text: str) -> bool:
+    """Tell whether a text has a digit, a capital and a small letter, as keys do."""
+    return all(re.search(kind, text) for kind in ("[0-9]", "[A-Z]", "[a-z]"))
 
 
 def mask_logs(fields: Any = None) -> None:
@@ -73,10 +80,16 @@ def mask_logs(fields: Any = None) -> None:
 def _secrets(fields: Any) -> list[str]:
     """List the values to hide in the forms they may be quoted in, the longest first."""
     named = set(_named_variables(fields))
-    values = {value for name, value in os.environ.items() if name in named or _SECRET_NAME.search(name)}
-    values = {value.strip() for value in values if len(value.strip()) >= _FEWEST_CHARS}
-    forms = {form for value in values for form in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
+    by_name = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    values = {value for value in by_name if len(value) >= _FEWEST_CHARS}
+    values |= {value for name in named if len(value := os.environ.get(name, "").strip()) >= _FEWEST_CHARS_NAMED}
+    values |= {line.strip() for value in values for line in value.splitlines() if len(line.strip()) >= _FEWEST_CHARS}
+    forms = {form for value in values for form in (value, quote(value, safe=""), quote_plus(value), _in_json(value))}
     return sorted(forms, key=lambda form: (-len(form), form))
+
+
+def _in_json(value: str) -> str:
+    return json.dumps(value)[1:-1]
 
 
 def _named_variables(fields: Any) -> Iterator[str]:

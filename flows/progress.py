@@ -6,7 +6,6 @@ server that does not answer ends the showing and not the stage.
 
 import contextvars
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ _KEY = "progress"
 @contextmanager
 def prefect_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Give a function that takes progress events, and show them where a server listens and a task runs."""
-    if not os.environ.get("PREFECT_API_URL") or not _runs_in_task():
+    if not _server_listens() or not _runs_in_task():
         yield lambda _: None
         return
     show = Show(title)
@@ -31,6 +30,12 @@ def prefect_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield show.take
     finally:
         show.end()
+
+
+def _server_listens() -> bool:
+    from prefect.settings import PREFECT_API_URL
+
+    return bool(PREFECT_API_URL.value())
 
 
 def _runs_in_task() -> bool:

@@ -24,7 +24,7 @@ class JudgedEvaluationConfig(EvaluationConfig, extra="forbid", frozen=True, use_
     """The independent judge or verifier of the gate; not the annotator that labelled the pairs."""
 
 
-class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """Everything that a run needs to know."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

@@ -29,7 +29,7 @@ def runs_to_let_go(store: Store, names: list[str], min_age_s: float, now: float)
     Args:
         store: The workspace.
         names: Names of runs.
-        min_age_s: A run that has not ended must have been quiet for so many seconds.
+        min_age_s: A run must have been quiet for so many seconds; one that has ended may have been started again.
         now: Seconds since the epoch.
 
     Raises:
@@ -95,8 +95,8 @@ def _check_quiet(store: Store, run: RunRecord, min_age_s: float, now: float) -> 
     standing = run_state(store, run)
     if standing.state == "running":
         raise ValueError(f"--run {run.name}: it is running ({standing.detail}); stop it first")
-    if standing.state == "unfinished" and now - last_change(run.folder) < min_age_s:
-        raise ValueError(f"--run {run.name}: it has not ended and was at work just now; wait, or give --min-age 0")
+    if now - last_change(run.folder) < min_age_s:
+        raise ValueError(f"--run {run.name}: it was at work just now; wait, or give --min-age 0")
 
 
 def _remove_leftover(store: Store, path: Path, looked: float) -> None:

@@ -27,7 +27,7 @@ from flows.plan import Step, plan_prompts
 from flows.recipe import Recipe
 from flows.slices import PromptSlice, read_slice
 from flows.store import Store
-from flows.tables import write_text
+from flows.tables import clear_errors, write_text
 from generation.engine import PolicyFiles
 from generation.prompts import read_prompts, take_split
 
@@ -197,7 +197,7 @@ def note_use(store: Store, name: str, step: Step) -> None:
     line = json.dumps({"stage": step.stage, "key": step.key}) + "\n"
     known = path.read_text() if path.exists() else ""
     if line not in known:
-        with path.open("a") as file:
+        with clear_errors(path.parent), path.open("a") as file:
             file.write(line if known.endswith("\n") or not known else f"\n{line}")  # a kill can cut a line short
 
 
@@ -244,7 +244,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} can't be read ({error}): let the run go with `prefloop gc --run`") from error
+        raise ValueError(f"{path} can't be read ({error}): remove the folder {path.parent}") from error
 
 
 def _digest(value: Any) -> str:

@@ -17,6 +17,8 @@ from flows import stages
 from flows.artifacts import EXAMPLES, publish_pairs, publish_places, publish_round, publish_stage
 from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
+from flows.fields import check
+from flows.masking import mask_logs
 from flows.moves import End, Move, RoundFigures, next_move
 from flows.preflight import check_before_start
 from flows.recipe import Recipe
@@ -44,7 +46,8 @@ def self_improve(recipe: Json, workspace: str) -> Json:
         `flows.rounds.run_summary`, with `report` (path of the page), `stages_s` (seconds of building datasets) and
         `busy_s` (seconds of our own code beside that, without Prefect).
     """
-    checked, store = Recipe.model_validate(recipe), Store(Path(workspace))
+    mask_logs(recipe)
+    checked, store = check(Recipe, recipe, "recipe"), Store(Path(workspace))
     first = read_prompts.with_options(**retry_options(checked.retries))(recipe, workspace)
     run = read_run(store, first["run"])
     results, end = _run_rounds({"recipe": recipe, "workspace": workspace, "run": run.name})

@@ -8,11 +8,10 @@ import asyncio
 import os
 import signal
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any  # untyped keyword arguments of Prefect
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
@@ -30,6 +29,8 @@ from flows.recipe import Recipe
 from flows.self_improve import self_improve
 from flows.store import Store
 
+_ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)  # what intervals count from: starting serve again moves no run
+
 
 @dataclass(frozen=True)
 class Timetable:
@@ -43,7 +44,7 @@ class Timetable:
         """Give the timetable as Prefect wants it."""
         if self.cron:
             return Cron(self.cron, timezone="UTC", active=active)
-        return Interval(timedelta(seconds=self.interval_s), active=active) if self.interval_s else None
+        return Interval(timedelta(seconds=self.interval_s), _ANCHOR, active=active) if self.interval_s else None
 
 
 def serve_recipe(recipe: Recipe, workspace: Path, name: str, timetable: Timetable, console: Console) -> None:
@@ -107,7 +108,7 @@ async def _start_runs(deployment: RunnerDeployment, console: Console) -> None:
     while not runner.started and not serving.done():
         await asyncio.sleep(0.1)
     stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):  # Prefect's own handler never awaits its stop
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Prefect's own handler never awaits its stop
         loop.add_signal_handler(sign, stop.set)
     console.print(
         f"serving [bold]{escape(deployment.full_name)}[/]: "
@@ -130,8 +131,9 @@ def _connect() -> SyncPrefectClient:
     )
     if not url:
         raise ConnectionError(f"serving a recipe needs a Prefect server, and PREFECT_API_URL is not set: {teach}")
-    try:
-        httpx.get(f"{url}/health", timeout=30).raise_for_status()
-    except httpx.HTTPError as error:
+    client = get_client(sync_client=True)
+    with client:
+        error = client.api_healthcheck()
+    if error is not None:
         raise ConnectionError(f"PREFECT_API_URL {url}: no Prefect server answers there ({error}): {teach}") from error
     return get_client(sync_client=True)

@@ -31,6 +31,8 @@ def serve(
     from flows.recipe import load_recipe
 
     with user_errors():
+        if cron is not None and not cron.strip():
+            raise FieldError('--cron is empty: give a time such as "0 2 * * *", or leave it out')
         if cron and interval:
             raise FieldError("--cron and --interval: give one of the two")
         seeds = [] if seed is None else [f"seed={seed}"]
@@ -38,7 +40,13 @@ def serve(
         _set_environment()
         from flows.serve import Timetable, serve_recipe  # imports Prefect, which reads its environment then
 
-        serve_recipe(checked, workspace, name or checked.name, Timetable(cron, interval, active=not paused), stderr)
+        timetable = Timetable(cron, interval, active=not paused)
+        try:
+            timetable.schedule(active=True)
+        except ValueError as error:
+            fix = 'write minute hour day month weekday, as in "0 2 * * *"'
+            raise FieldError(f"--cron {cron}: {error}; {fix}") from error
+        serve_recipe(checked, workspace, name or checked.name, timetable, stderr)
 
 
 def _set_environment() -> None:

@@ -79,7 +79,8 @@ def user_errors() -> Iterator[None]:
     from flows.child import StageError
     from flows.fields import FieldError
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for sign in (signal.SIGTERM, signal.SIGHUP):  # the latter comes with a closed terminal
+        signal.signal(sign, _interrupt)
     try:
         yield
     except FieldError as error:

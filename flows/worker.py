@@ -24,6 +24,7 @@ from flows.mapping import Shard, map_shards
 from flows.masking import mask, mask_logs
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
+from flows.tables import read_table
 from generation.engine import PolicyFiles
 
 Emit = Callable[[dict[str, Any]], None]
@@ -36,6 +37,7 @@ def main() -> None:
     die_with_parent(int(os.environ.pop(PARENT_PID)))
     job = json.loads(sys.argv[1])
     mask_logs(job)
+    sys.excepthook = lambda *error: _write_log(traceback.format_exception(*error), job)
     with os.fdopen(int(os.environ.pop(EVENTS_FD)), "w") as events:
 
         def emit(event: dict[str, Any]) -> None:
@@ -45,7 +47,7 @@ def main() -> None:
         try:
             emit({"result": JOBS[job["job"]](job, emit)})
         except (ValueError, RuntimeError, OSError, ImportError) as error:
-            print(mask(traceback.format_exc(), job), file=sys.stderr)  # noqa: T201  the job's log
+            _write_log(traceback.format_exception(error), job)
             emit(
                 {
                     "error": mask(str(error), job),
@@ -54,6 +56,11 @@ def main() -> None:
                 }
             )
             sys.exit(1)
+
+
+def _write_log(lines: list[str], job: dict[str, Any]) -> None:
+    """Write a traceback into the job's log, its secrets masked."""
+    sys.stderr.write(mask("".join(lines), job))
 
 
 def die_with_parent(parent: int) -> None:
@@ -108,7 +115,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     candidates = Dataset("generation", "", Path(job["candidates"])).shards()
     done = out.shards()
     counts = {i: pq.read_metadata(path).num_rows for i, path in candidates.items()}
-    shards = (Shard(i, pq.read_table(path)) for i, path in candidates.items() if i not in done)
+    shards = (Shard(i, read_table(path)) for i, path in candidates.items() if i not in done)
     counter = _Counter(emit, sum(counts.values()), sum(counts[i] for i in done))
     emit({"note": f"starting {config.kind}", "done": counter.done, "total": counter.total})
     client = None
@@ -138,7 +145,7 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     done = out.shards()
     todo = {i: path for i, path in Dataset("generation", "", Path(job["candidates"])).shards().items() if i not in done}
     for index, path in todo.items():
-        rows = pq.read_table(path, columns=["candidate_id", "prompt_id", "token_ids"]).to_pylist()
+        rows = read_table(path, columns=["candidate_id", "prompt_id", "token_ids"]).to_pylist()
         known = [row for row in rows if row["token_ids"]]
         sums = sequence_logprobs(
             model,

@@ -1,9 +1,12 @@
 """Jobs in real child processes, against a real server on loopback that misbehaves."""
 
+import os
 import socket
+import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.child import HealableError, StageError, run_child
@@ -75,3 +78,24 @@ def test_a_job_that_does_not_exist_is_no_trouble_that_heals(tmp_path):
     with out.hold() as lock, pytest.raises(StageError, match="ended with exit code 1") as error:
         run_child({"job": "dance"}, environment={}, log=out.log_path, lock=lock, on_event=print)
     assert not isinstance(error.value, HealableError)
+
+
+def test_a_process_that_a_verifier_forked_does_not_hold_up_its_stage(prefloop, tmp_path: Path):
+    (tmp_path / "forking.py").write_text(
+        "import os, time\n"
+        "def judge(prompts, completions, **columns):\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(600)\n"
+        "        os._exit(0)\n"
+        "    return [1.0] * len(completions)\n"
+    )
+    (tmp_path / "answers.jsonl").write_text('{"prompt": "Why?", "response": "So."}\n')
+    prefloop("import", tmp_path / "answers.jsonl", "--output", tmp_path / "in")
+    started = time.monotonic()
+    prefloop(
+        "judge", "--kind", "verifier", "--set", "function=forking:judge", "--output", tmp_path / "scores.parquet",
+        "--prompts", tmp_path / "in" / "prompts.parquet", "--candidates", tmp_path / "in" / "candidates.parquet",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    )  # fmt: skip
+    assert time.monotonic() - started < 300
+    assert pq.read_table(tmp_path / "scores.parquet")["score"].to_pylist() == [1.0]

@@ -48,11 +48,12 @@ def test_a_takeover_ends_the_child_that_a_killed_holder_left(tmp_path: Path, hol
         assert not left.is_alive()
 
 
-def test_a_takeover_ends_the_group_of_a_leader_that_is_dead_already(tmp_path: Path):
+@pytest.mark.parametrize(("marks", "left"), [({locks.CHILD_MARK: "1"}, False), ({}, True)])
+def test_a_takeover_ends_what_a_dead_leader_left_and_no_group_of_others(tmp_path: Path, marks: dict, left: bool):
     leader = subprocess.Popen(
         [sys.executable, "-c", "import subprocess; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True)\n"
          "p.wait()"],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | marks,
     )  # fmt: skip
     grandchild = locks.ProcessId.of(int(leader.stdout.readline()))
     with locks.hold(tmp_path / "x.lock") as lock:
@@ -63,8 +64,11 @@ def test_a_takeover_ends_the_group_of_a_leader_that_is_dead_already(tmp_path: Pa
     leader.stdout.close()
     assert grandchild.is_alive()
     (tmp_path / "x.lock").write_text(record)  # as a holder leaves it that is killed
-    with locks.hold(tmp_path / "x.lock"):
-        assert not grandchild.is_alive()
+    try:
+        with locks.hold(tmp_path / "x.lock"):
+            assert grandchild.is_alive() == left
+    finally:
+        locks.end_group(leader.pid)
 
 
 def test_a_live_holder_is_waited_for(tmp_path: Path, holder):
