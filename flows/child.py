@@ -114,6 +114,7 @@ def _follow(
     """
     rest = b""
     while True:
+        ended = process.poll() is not None  # asked first: what it said at the very end is in the pipe by now
         if select.select([events], [], [], _LOOK_S)[0]:
             block = events.read(1 << 16)
             if not block:
@@ -123,7 +124,7 @@ def _follow(
                 if "result" in event or "error" in event:
                     return event
                 on_event(event)
-        elif process.poll() is not None:
+        elif ended:
             return None
 
 
