@@ -1,6 +1,5 @@
 """What a run would do: which datasets are complete, which would be built, and what changed in their keys."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any  # JSON values
 
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from flows.build import Workbench
 from flows.comparison import plan_contest
+from flows.keys import flatten
 from flows.moves import Move, RoundFigures, next_move
 from flows.plan import Step
 from flows.recipe import Recipe
@@ -80,24 +80,11 @@ def _line(store: Store, number: int, step: Step) -> Line:
 
 def _changes(store: Store, step: Step) -> list[str]:
     """Say how a key differs from the most similar complete dataset of its stage."""
-    wanted = _flatten(step.parts | {"version": step.version})
-    known = [_flatten(m.parts | {"version": m.version}) for m in store.manifests([step.stage])]
+    wanted = flatten(step.parts | {"version": step.version})
+    known = [flatten(m.parts | {"version": m.version}) for m in store.manifests([step.stage])]
     if not known:
         return ["nothing of this stage is stored yet"]
     nearest = min(known, key=lambda parts: len(parts.items() ^ wanted.items()))
     names = sorted({name for name, _ in nearest.items() ^ wanted.items()})
     changes = [f"{name}: {nearest.get(name, 'absent')} > {wanted.get(name, 'absent')}" for name in names]
     return changes[:_MAX_CHANGES] + ([f"and {len(changes) - _MAX_CHANGES} more"] if len(changes) > _MAX_CHANGES else [])
-
-
-def _flatten(value: Any, name: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        return {name: json.dumps(value)}
-    flat: dict[str, str] = {}
-    for key, inner in items:
-        flat |= _flatten(inner, f"{name}.{key}" if name else str(key))
-    return flat

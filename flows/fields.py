@@ -12,7 +12,7 @@ from flows.masking import holds_secret, mask
 
 # Fields that hold a path, or a Hub name that may be a path; a relative path counts from the recipe's folder.
 _PATH_FIELDS = {"path", "model", "adapter"}
-_SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
+SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
 _MOST_VALUES = 100_000  # of a YAML text once its aliases are written out
 Config = TypeVar("Config")
 
@@ -141,7 +141,7 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
 def _explain(problem: dict[str, Any], root: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "as a whole"
     got = mask(json.dumps(problem.get("input"), default=str))
-    shown = len(got) < 80 and not isinstance(problem.get("input"), dict) and not field.endswith(_SECRET_FIELDS)
+    shown = len(got) < 80 and not isinstance(problem.get("input"), dict) and not field.endswith(SECRET_FIELDS)
     if problem["type"] == "extra_forbidden":
         return f"{field}: unknown field; {_known_fields(problem['loc'], root)}"
     if problem["type"] == "missing":

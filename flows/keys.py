@@ -59,3 +59,17 @@ def content_key(stage: str, version: int, parts: dict[str, Any]) -> str:
     """
     canonical = json.dumps([stage, version, parts], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_CHARS]
+
+
+def flatten(value: Any, name: str = "") -> dict[str, str]:
+    """Name each single value by its way there (`training.loss.beta`), as JSON."""
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        items = enumerate(value)
+    else:
+        return {name: json.dumps(value)}
+    flat: dict[str, str] = {}
+    for key, inner in items:
+        flat |= flatten(inner, f"{name}.{key}" if name else str(key))
+    return flat

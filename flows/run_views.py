@@ -1,14 +1,13 @@
 """What there is to say about a run, or about two, as JSON values; `flows.run_tables` shows the same as tables."""
 
-import json
 from dataclasses import asdict
-from typing import Any  # JSON values
 
+from flows.fields import SECRET_FIELDS
 from flows.history import is_held, run_state
+from flows.keys import flatten
 from flows.run_records import DatasetUse, Json, Round, RunRecord
 from flows.store import Dataset, Store
 
-_SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there
 _HIDDEN = "(hidden)"
 
 
@@ -67,7 +66,7 @@ def policy_view(run: RunRecord) -> Json:
 
 def contrast(store: Store, first: RunRecord, second: RunRecord) -> Json:
     """Set two runs side by side: recipe fields that differ, figures by round, datasets that both used."""
-    fields = [_flatten(run.fields) for run in (first, second)]
+    fields = [flatten(run.fields) for run in (first, second)]
     names = sorted({name for name, _ in fields[0].items() ^ fields[1].items()})
     rounds = [{one.number: one for one in run.rounds} for run in (first, second)]  # the last try of each
     shared = [use for use in first.uses if use in second.uses]
@@ -114,18 +113,4 @@ def _dataset(dataset: Dataset) -> Json:
 
 def _shown(name: str, value: str | None) -> str | None:
     """Hide the values that may be secret; None = the recipe has no such field."""
-    return _HIDDEN if value is not None and name.endswith(_SECRET_FIELDS) else value
-
-
-def _flatten(value: Any, name: str = "") -> dict[str, str]:
-    """Name each single value by its way there (`training.loss.beta`), as JSON."""
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
-        items = enumerate(value)
-    else:
-        return {name: json.dumps(value)}
-    flat: dict[str, str] = {}
-    for key, inner in items:
-        flat |= _flatten(inner, f"{name}.{key}" if name else str(key))
-    return flat
+    return _HIDDEN if value is not None and name.endswith(SECRET_FIELDS) else value
