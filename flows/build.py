@@ -124,7 +124,7 @@ def _outcome(manifest: Manifest, *, cached: bool) -> Outcome:
         key=manifest.key,
         cached=cached,
         rows_in=manifest.facts["rows_in"],
-        rows_out=manifest.rows.get(MAIN_TABLE, 0),
+        rows_out=manifest.facts.get("rows_out", manifest.rows.get(MAIN_TABLE, 0)),
         drops=manifest.facts["drops"],
         seconds=0.0 if cached else manifest.facts["seconds"],
         facts=manifest.facts,

@@ -204,7 +204,7 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
         }
         title = f"training round {planned.spec.title}"
         facts = _in_child(title, job, dataset, lock, training_environment(bench))
-        return facts | {"rows_in": source.n_rows()}
+        return facts | {"rows_in": source.n_rows(), "rows_out": facts["pairs_trained"]}
 
     return build(bench, planned.policy, work)
 
