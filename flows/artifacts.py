@@ -19,6 +19,7 @@ from flows.plain import CELL_CHARS, cell
 _log = logging.getLogger(__name__)
 _MOST_BYTES = 100_000
 _PATH_CHARS = 1000
+_KEY_CHARS = 10  # of a key: enough to find its folder, and the table fits its page
 EXAMPLES = 8
 Row = dict[str, Any]
 
@@ -27,7 +28,7 @@ def publish_stage(name: str, outcomes: list[Outcome]) -> None:
     """Publish one table for a stage: a row for each dataset it used or built."""
     rows = [
         {
-            "dataset": f"{outcome.stage}/{outcome.key}",
+            "dataset": f"{outcome.stage}/{outcome.key[:_KEY_CHARS]}",
             "rows in": outcome.rows_in,
             "rows out": outcome.rows_out,
             "dropped": ", ".join(f"{reason} {count}" for reason, count in outcome.drops.items()) or "none",
@@ -39,7 +40,9 @@ def publish_stage(name: str, outcomes: list[Outcome]) -> None:
         }
         for outcome in outcomes
     ]
-    _publish(f"stage-{name}", rows, f"What {name} took in and gave out")
+    known = {column for row in rows for column, value in row.items() if value is not None}
+    shown = [{column: value for column, value in row.items() if column in known} for row in rows]
+    _publish(f"stage-{name}", shown, f"What {name} took in and gave out")
 
 
 def publish_pairs(rows: list[Row]) -> None:
