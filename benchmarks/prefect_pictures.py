@@ -13,15 +13,16 @@ from pathlib import Path
 from tests.browser import Page, open_browser
 from tests.prefect_api import PrefectApi
 
-_SETTLE_S = 2.0  # the timeline is a canvas that is drawn after the text
+_SETTLE_S = 2.0  # the timeline is a canvas that is drawn after the text, and moves it
 
 
 def photograph_round(page: Page, ui: str, run: str, path: Path) -> None:
     """Photograph a round: its stages on a timeline and in a list."""
     page.open(f"{ui}/runs/flow-run/{run}")
     page.wait_for_text("Completed", "Failed", "Cancelled", "Crashed")
+    time.sleep(_SETTLE_S)
     page.press("Task Runs", "[class*=tab]")
-    page.wait_for_text("generation-")
+    page.wait_for_text("All run states")
     time.sleep(_SETTLE_S)
     page.photograph(path)
 

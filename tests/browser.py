@@ -75,13 +75,15 @@ class Page:
         raise TimeoutError(f"{texts} not on the page: {self.text()[:2000]}")
 
     def press(self, text: str, selector: str = "button, a, [role=menuitem], [role=tab]", timeout_s: float = 30) -> None:
-        """Press the mouse on what shows a text or has it as its label, as soon as it is there."""
+        """Press the mouse on what shows a text or has it as its label, as soon as it stands still."""
         script = _FIND % {"text": json.dumps(text), "selector": json.dumps(selector)}
         deadline = time.monotonic() + timeout_s
-        while (place := self.evaluate(script)) is None:
+        place, before = None, None
+        while place is None or place != before:  # a page that still loads moves it
             if time.monotonic() > deadline:
                 raise TimeoutError(f"nothing to press says {text!r}: {self.text()[:2000]}")
-            time.sleep(0.2)
+            time.sleep(0.3)
+            before, place = place, self.evaluate(script)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
