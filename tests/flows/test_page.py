@@ -18,17 +18,18 @@ def test_retry_on_the_page_of_a_failed_run_completes_it(serve, small, prefect_ap
     prefect_api.wait(run, "Failed")
     time.sleep(5)  # the failed process is still exiting; its runner would report that over the retry
     small.mend_judges()
+    address = f"{prefect_api.url.removesuffix('/api')}/runs/flow-run/{run}"
     with open_browser() as page:
-        page.open(f"{prefect_api.url.removesuffix('/api')}/runs/flow-run/{run}")
+        page.open(address)
         page.wait_for_text("the judges are broken")
         assert page.evaluate(STATE) == "Failed"
         page.press("Retry")
         page.wait_for_text("This will retry flow run")
         page.press("Retry", ".p-modal button")
         prefect_api.wait(run, "Running")
+        page.open("about:blank")  # the timeline of a run at work keeps a processor core busy
         prefect_api.wait(run, "Completed")
-        deadline = time.monotonic() + 30
-        while page.evaluate(STATE) != "Completed":
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+        page.open(address)
+        page.wait_for_text("Finished in state Completed()")
+        assert page.evaluate(STATE) == "Completed"
     assert prefect_api.call(f"flow_runs/{run}")["run_count"] == 2
