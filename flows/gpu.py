@@ -88,24 +88,10 @@ def gpu_slots(gpus: list[str], folder: Path | None = None) -> Iterator[list[GpuS
 @contextmanager
 def _hold(gpu: str, folder: Path) -> Iterator[GpuSlot]:
     path = folder / f"gpu-{re.sub('[^A-Za-z0-9-]', '_', gpu)}.lock"
-    with _acquired(gpu, path) as file:
+    with locks.acquired(path, lambda file: _acquire(file, gpu, path)) as file:
         locks.end_leftovers(path)
         yield GpuSlot(file)
         # Closing frees it, unless a child that could not be ended still has it open.
-
-
-def _acquired(gpu: str, path: Path) -> FileIO:
-    """Open and lock a file; one that was removed while we waited is no lock any more, so it is opened anew."""
-    while True:
-        file = path.open("ab", buffering=0)
-        try:
-            _acquire(file, gpu, path)
-        except BaseException:
-            file.close()
-            raise
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()
 
 
 def _acquire(file: FileIO, gpu: str, path: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -117,7 +117,7 @@ def hold(path: Path) -> Iterator[Lock]:
     Raises:
         OSError: The folder can't be written; the message says why and what to do.
     """
-    with _acquired(path) as file:
+    with acquired(path, lambda file: _acquire(file, path)) as file:
         end_leftovers(path)
         with clear_errors(path.parent):
             lock = Lock(file)
@@ -128,14 +128,22 @@ def hold(path: Path) -> Iterator[Lock]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _acquired(path: Path) -> FileIO:
-    """Open and lock a file; one that was removed while we waited is no lock any more, so it is opened anew."""
+def acquired(path: Path, wait: Callable[[FileIO], None]) -> FileIO:
+    """Open and lock a file; one that was removed while we waited is no lock any more, so it is opened anew.
+
+    Args:
+        path: The lock file.
+        wait: Takes the lock of an open file, however long that lasts.
+
+    Raises:
+        OSError: The folder can't be written; the message says why and what to do.
+    """
     while True:
         with clear_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab", buffering=0)
         try:
-            _acquire(file, path)
+            wait(file)
         except BaseException:
             file.close()
             raise

@@ -43,7 +43,8 @@ def served(prefloop, prefect_server):
 
 def test_help_lists_every_command(prefloop):
     text = prefloop("--help").stdout
-    for command in ("run", "demo", "generate", "judge", "pair", "filter", "train", "import", "explain", "doctor"):
+    stages = ("import", "generate", "judge", "pair", "filter", "train", "evaluate")
+    for command in ("run", "demo", "serve", "runs", "policy", "gc", "explain", "doctor", *stages):
         assert f" {command} " in text
 
 
