@@ -142,8 +142,8 @@ def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(served, small, p
         run = prefect_api.start("self-improve/demo", recipe=recipe, workspace=str(served.workspace))
         prefect_api.wait(run, "Completed")
     finally:
-        worker.terminate()
-        worker.wait(timeout=60)
+        worker.kill()  # Prefect's own process: SIGTERM can leave it waiting for minutes
+        worker.wait()
     other = prefect_api.call("deployments/name/self-improve/demo")
     assert other["parameters"]["recipe"]["name"] == "demo"
     assert other["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
