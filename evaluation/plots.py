@@ -140,12 +140,13 @@ def _is_accepted(one: RoundReport) -> bool:
 
 def _finish_rounds(axes: Any, rounds: list[RoundReport]) -> None:
     word = "round " if len(rounds) <= _MOST_NAMED_ROUNDS and not any(one.attempt for one in rounds) else ""
-    titles = [f"{word}{one.title}".replace(", ", "\n") for one in rounds]
+    titles = [f"{one.round}\nr{one.attempt}" if one.attempt else f"{word}{one.round}" for one in rounds]
     axes.set_xticks(range(len(rounds) + 1), ["start", *titles])
     axes.set_xlim(-0.4, len(rounds) + 0.4)
     axes.margins(y=0.25)
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
+    below = -0.24 if any(one.attempt for one in rounds) else -0.14  # under the second line of a retry's name
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=4)
 
 
 def _draw_metric(axes: Any, rounds: list[RoundReport], metric: str) -> None:
@@ -153,7 +154,9 @@ def _draw_metric(axes: Any, rounds: list[RoundReport], metric: str) -> None:
         points = sorted((point.step, point.value) for point in one.metrics if point.name == metric)
         steps, values = [step for step, _ in points], [value for _, value in points]
         shade = 0.3 + 0.7 * index / len(rounds)  # later rounds are stronger
-        axes.plot(steps, values, ".-", color=COLOURS["judge"], alpha=shade, label=f"round {one.title}")
+        named = len(rounds) <= _MOST_NAMED_ROUNDS or index in (1, len(rounds))  # a longer legend leaves no room
+        label = f"round {one.title}" if named else "_"  # matplotlib leaves such a name out
+        axes.plot(steps, values, ".-", color=COLOURS["judge"], alpha=shade, label=label)
     axes.set_xlabel("optimiser step", labelpad=0)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 

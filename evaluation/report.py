@@ -107,7 +107,7 @@ def _refused_note(rounds: list[RoundReport]) -> str:
     refused = [one for one in rounds if one.decision.decision == "keep"]
     if not refused:
         return "none refused"
-    return f"refused: round {', '.join(one.title for one in refused)}"
+    return f"refused: round {'; '.join(one.title for one in refused)}"
 
 
 @dataclass(frozen=True)

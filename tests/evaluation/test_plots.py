@@ -51,3 +51,14 @@ def test_metric_logged_in_one_round_only_is_drawn_for_that_round(run_report):
 def test_curves_are_written_as_png(run_report, tmp_path):
     plots.curves_png(run_report, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_retried_rounds_leave_room_for_their_lines(run_report):
+    rounds = [
+        replace(run_report.rounds[1], round=number, attempt=attempt) for number in range(1, 5) for attempt in (0, 1, 2)
+    ]
+    svg = plots.metric_panel(rounds, "loss")
+    assert svg is not None
+    assert "round 1" in svg
+    assert "round 4, retry 2" in svg
+    assert "round 2" not in svg
