@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -120,9 +121,10 @@ def _holder(path: Path) -> str:
 def _own_folder(folder: Path | None) -> Path:
     """Make the folder of the locks; the same one for a login, a timer and a service of a user, so no XDG_RUNTIME_DIR.
 
-    Anybody may write to /tmp: a folder, or a link to one, that another user has laid there is refused.
+    It lies among temporary files, where anybody may write: a folder, or a link to one, that another user has laid there
+    is refused. Runs with different TMPDIR do not see each other's locks.
     """
-    folder = folder or Path(f"/tmp/prefloop-{os.getuid()}")
+    folder = folder or Path(tempfile.gettempdir()) / f"prefloop-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from io import FileIO
@@ -139,17 +139,14 @@ def acquired(path: Path, wait: Callable[[FileIO], None]) -> FileIO:
         OSError: The folder can't be written; the message says why and what to do.
     """
     while True:
-        with clear_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab", buffering=0)
-        try:
+        with ExitStack() as closing:
+            with clear_errors(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = closing.enter_context(path.open("ab", buffering=0))
             wait(file)
-        except BaseException:
-            file.close()
-            raise
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()
+            if os.fstat(file.fileno()).st_nlink:
+                closing.pop_all()  # the caller closes it
+                return file
 
 
 def _acquire(file: FileIO, path: Path) -> None:
