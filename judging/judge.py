@@ -25,6 +25,8 @@ class Item:
         text: The answer.
         reference_answer: What a verifier compares with; None where the prompt has none.
         columns: The other columns of the prompt's source, by name.
+        token_ids: Ids of the answer as its policy wrote them, the stop token included; None = the source has none.
+        tokenizer: Identity of the tokenizer of these ids; None without ids.
     """
 
     candidate_id: str
@@ -33,6 +35,8 @@ class Item:
     text: str
     reference_answer: str | None
     columns: dict[str, object]
+    token_ids: list[int] | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +89,8 @@ class Judge(Protocol):
         ...
 
     def score(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Verdict]]:
-        """Yield one verdict for each item as it becomes known, in any order, drawing items only as needed."""
+        """Yield one verdict for each item as it becomes known, in any order, drawing items only as needed.
+
+        The items of a prompt come one after the other and all of them: a judge that compares answers relies on it.
+        """
         ...
