@@ -1,8 +1,9 @@
 """One client for OpenAI-compatible servers: request bodies in, replies out, in any order.
 
 A fixed pool of workers keeps `concurrency` requests in flight; requests are pulled from the caller's iterator as they
-are needed, in the caller's thread, and never more than twice `concurrency` ahead of what was handed back, so memory
-stays flat over any number of rows. The asyncio loop of the workers lives in a thread of its own for one run.
+are needed, in the caller's thread, and never more than `concurrency` ahead of what was handed back: memory stays flat
+over any number of rows, and whoever stores a reply before asking for the next one loses at most the calls in flight
+when the process is killed. The asyncio loop of the workers lives in a thread of its own for one run.
 """
 
 import os
@@ -14,6 +15,13 @@ from urllib.parse import urlsplit
 from generation.chat_errors import field_name
 from generation.chat_line import Line, Reply
 from generation.engine import Tag
+
+
+class _End:
+    """Says that a source is exhausted."""
+
+
+_END = _End()
 
 
 class ServerConfig(Protocol):
@@ -67,40 +75,53 @@ class ChatClient:
         """Build the client that a recipe's part describes."""
         return cls(config.base_url, field, config.api_key_env, config.concurrency, config.timeout_s, config.max_retries)
 
-    def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+    def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
         """Send bodies of chat completions, as `run` does."""
         return self.run("/chat/completions", tagged)
 
-    def complete(self, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+    def complete(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
         """Send bodies of (text) completions, as `run` does."""
         return self.run("/completions", tagged)
 
-    def run(self, path: str, tagged: Iterable[tuple[Tag, dict[str, Any]]]) -> Iterator[tuple[Tag, Reply]]:
+    def run(self, path: str, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
         """Post bodies and yield replies as they come; closing the iterator early cancels what is in flight.
+
+        Args:
+            path: Path of the endpoint below the base URL.
+            tagged: Bodies. A None among them says that the next one hangs on a reply that is still to come: a reply is
+                handed back, then more is pulled. Nothing connects before the first body comes.
 
         Raises:
             ConnectionError: Nothing answers at the address, or the server has stopped answering.
             ValueError: The server refuses every request: its key, its model, its path.
+            RuntimeError: A None came while nothing was in flight.
         """
         source = iter(tagged)
-        line: Line[Tag] = Line(self, path)
+        line: Line[Tag] | None = None
         in_hand, more = 0, True
         try:
             while True:
-                while more and in_hand < 2 * self.concurrency:
-                    if (request := next(source, None)) is None:
+                while more and in_hand < self.concurrency:
+                    request = next(source, _END)
+                    if isinstance(request, _End):
                         more = False
                         break
+                    if request is None:
+                        break
+                    line = line or Line(self, path)
                     line.send(*request)
                     in_hand += 1
                     if not line.results.empty():  # a slow source must not hold back what is done
                         break
-                if not in_hand:
+                if line is None or not in_hand:
+                    if more:
+                        raise RuntimeError("the source of requests waits for a reply, but nothing is in flight")
                     return
                 yield line.receive()
                 in_hand -= 1
         finally:
-            line.close()
+            if line is not None:
+                line.close()
 
 
 def _check_key(key: str | None, variable: str, field: str) -> None:

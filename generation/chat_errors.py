@@ -19,6 +19,7 @@ RATE_LIMITED = "rate_limited"
 SERVER_ERROR = "server_error"
 TOO_LONG = "too_long"
 BAD_REQUEST = "bad_request"
+CONTENT_FILTER = "content_filter"
 INVALID_JSON = "invalid_json"
 
 _ROW_STATUS = {400, 413, 422}
@@ -66,6 +67,8 @@ def sort_status(error: openai.APIStatusError, address: str, field: str, key: str
         reason = _HEALING_STATUS.get(status, SERVER_ERROR)
         return Trouble(reason, message, heals=True, retry_after_s=read_retry_after(error.response.headers))
     if status in _ROW_STATUS:
+        if error.code == CONTENT_FILTER:  # Azure, when the prompt itself sets its filter off
+            return Trouble(CONTENT_FILTER, message, heals=False)
         # vLLM "maximum context length is", OpenAI context_length_exceeded, llama.cpp "available context size"
         too_long = status == 413 or "context" in f"{error.code} {message}".lower()
         return Trouble(TOO_LONG if too_long else BAD_REQUEST, message, heals=False)

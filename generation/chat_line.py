@@ -2,12 +2,10 @@
 
 import asyncio
 import concurrent.futures
-import json
 import logging
 import os
 import queue
 import random
-import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic  # Any: JSON values
@@ -26,6 +24,7 @@ from generation.chat_errors import (
     is_refused_connection,
     sort_status,
 )
+from generation.chat_json import read_object, write_body
 from generation.engine import Tag
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 _LONGEST_BACKOFF_S = 60.0
 _FEWEST_SILENT_ROWS = 4
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # a whole pair is one character by now
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -48,11 +46,13 @@ class Reply:
         body: The server's JSON object; None = there is none.
         reason: Snake-case literal that says why there is no body; None with a body.
         detail: What the server said about it, for people.
+        n_requests: Requests it took, retries included.
     """
 
     body: dict[str, Any] | None
     reason: str | None = None
     detail: str = ""
+    n_requests: int = 1
 
 
 class Line(Generic[Tag]):
@@ -117,29 +117,31 @@ class Line(Generic[Tag]):
 
     async def _ask(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
         """Try until there is a reply, the trouble cannot heal, or the tries are used up."""
-        tries = 0
+        tries, n_requests = 0, 0
         while True:
-            await asyncio.sleep(max(self._quiet_until - self._loop.time(), 0))
+            if (pause := self._quiet_until - self._loop.time()) > 0:
+                await asyncio.sleep(pause)
             renamed = self._renames_limit
             outcome = await self._try(api, _rename_limit(body) if renamed else body)
-            if not renamed and isinstance(outcome, Trouble) and "max_completion_tokens" in outcome.detail:
+            n_requests += 1
+            if isinstance(outcome, bytes):
+                return self._read(outcome, n_requests)
+            if not renamed and "max_completion_tokens" in outcome.detail:
                 self._renames_limit = True
                 continue
             tries += 1
-            if isinstance(outcome, Reply):
-                return outcome
             if not outcome.heals or tries > self._client.max_retries:
                 break
             await asyncio.sleep(self._backoff(tries, outcome))
         self._tell(outcome)
         if outcome.reason in (CONNECTION, TIMEOUT):
             self._count_silence()
-        return Reply(None, outcome.reason, outcome.detail)
+        return Reply(None, outcome.reason, outcome.detail, n_requests)
 
-    async def _try(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply | Trouble:
+    async def _try(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes | Trouble:
         try:
             async with asyncio.timeout(self._client.timeout_s):
-                response = await api.post(self._path, cast_to=httpx2.Response, body=body)
+                response = await api.post(self._path, cast_to=httpx2.Response, content=write_body(body))
         except TimeoutError:
             return Trouble(TIMEOUT, f"no reply within {self._client.timeout_s:g} s", heals=True)
         except openai.APIStatusError as error:
@@ -150,7 +152,13 @@ class Line(Generic[Tag]):
                 raise ConnectionError(self._nobody()) from None
             return Trouble(CONNECTION, repr(error.__cause__ or error), heals=True)
         self._heard, self._silent_rows = True, 0
-        return _read_object(response.content, _key(self._client))
+        return response.content
+
+    def _read(self, content: bytes, n_requests: int) -> Reply:
+        if (body := read_object(content)) is not None:
+            return Reply(body, n_requests=n_requests)
+        said = content.decode(errors="replace").replace(_key(self._client), "***")[:200]
+        return Reply(None, INVALID_JSON, said, n_requests)
 
     def _backoff(self, tries: int, trouble: Trouble) -> float:
         """Give the seconds before the next try: half to all of a doubling span; a Retry-After holds for all workers."""
@@ -199,15 +207,3 @@ def _key(client: "ChatClient") -> str:
 
 def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
     return {"max_completion_tokens" if name == "max_tokens" else name: value for name, value in body.items()}
-
-
-def _read_object(content: bytes, key: str) -> Reply:
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        body = None
-    if b"\\ud" in content.lower():  # perhaps half a surrogate pair, which no file takes: to U+FFFD, as decoders do
-        body = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(body, ensure_ascii=False)))
-    if not isinstance(body, dict):
-        return Reply(None, INVALID_JSON, content.decode(errors="replace").replace(key, "***")[:200])
-    return Reply(body)
