@@ -1,8 +1,7 @@
 r"""Numeric answers compared with the reference by math-verify: 1 where they are equal, else 0.
 
-Only a marked answer counts, `#### n` (GSM8K) or `\boxed{n}` (MATH), the last one of a text: reading numbers out of
-prose rewards whoever writes many of them. An answer without a mark scores 0, and the aspect `marked` tells the two
-kinds of 0 apart.
+Only a marked or stated answer counts (see judging.marks). An answer without one scores 0, and the aspect `marked` tells
+the two kinds of 0 apart.
 
 math-verify runs in a process of its own. A short answer such as `\boxed{9^{9^{9}}}` keeps it busy for minutes, and
 its time limit needs signals, which reach main threads only.
@@ -21,16 +20,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from judging.judge import Item, Tag, Verdict
+from judging.marks import find_marked, read_number
 
 _BATCH = 16  # rows a trip to the other process
 _LIMIT_S = 5.0  # for one row; one of a usual kind takes milliseconds
-
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
-_BOXED = re.compile(r"\\boxed\s*\{")
-# What follows `####` is an answer only if it is a number with at most two words of unit; `#### 1. Set up` is a heading.
-_NUMBER = re.compile(
-    r"(?P<number>[-+−]?\s*\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+)?\s*(?:\\?%)?)(?:\s+[^\W\d_]+){0,2}"
-)
 
 
 class Maths:
@@ -76,20 +69,6 @@ def grade_answers(rows: Sequence[tuple[str, str | None]]) -> list[Verdict]:
         signal.signal(signal.SIGALRM, before)
 
 
-def find_marked(text: str) -> str | None:
-    r"""Give what the last `#### n` or `\boxed{n}` of a text marks; None if nothing is marked."""
-    found: dict[int, str] = {}
-    for match in _HASHES.finditer(text):
-        number = _read_number(match[1])
-        if number is not None:
-            found[match.start()] = number
-    for match in _BOXED.finditer(text):
-        content = _read_braces(text, match.end())
-        if content is not None:
-            found[match.start()] = content
-    return found[max(found)] if found else None
-
-
 class _TimeLimitError(BaseException):
     """Passes through math-verify, which takes every Exception for a wrong answer."""
 
@@ -125,24 +104,8 @@ def _read_reference(reference: str | None) -> str:
     """Give the number of a reference answer, which may hold a whole solution; empty if there is none."""
     if reference is None:
         return ""
-    marked = find_marked(reference) or _read_number(reference) or reference.strip()
+    marked = find_marked(reference) or read_number(reference) or reference.strip()
     return marked if re.search(r"\d|\\pi|\\infty", marked) else ""
-
-
-def _read_number(line: str) -> str | None:
-    """Give a line's number without markup and unit; None if the line is anything else."""
-    match = _NUMBER.fullmatch(line.strip(" \t\r*_`$").rstrip(".").strip(" *_`$"))
-    return match["number"] if match else None
-
-
-def _read_braces(text: str, start: int) -> str | None:
-    """Give what stands from `start` to the brace that closes it; None if it is never closed."""
-    depth = 1
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return text[start:end].strip().rstrip(".")
-    return None
 
 
 def _parse(answer: str) -> list[Any]:

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from judging.judge import Item
-from judging.maths import Maths, find_marked, grade_answers
+from judging.maths import Maths, grade_answers
 
 RIGHT = {"marked": 1.0}, 1.0
 WRONG = {"marked": 1.0}, 0.0
@@ -40,6 +40,12 @@ def grade(text, reference):
         (r"\boxed{5.}", "5"),
         ("#### 007", "7"),
         (r"\boxed{x=5}", "5"),
+        ("3 + 4 = <<3+4=7>>7 eggs\nA: 7", "7"),
+        ("A: 26.0", "26"),
+        ("The answer is 1,234.", "1234"),
+        (r"The answer is $\frac{1}{2}$.", "0.5"),
+        ("#### 2 million", "2000000"),
+        ("#### $1,500.5 thousand dollars", "1500500"),
     ],
 )
 def test_marked_answer_equal_to_the_reference_scores_one(text, reference):
@@ -57,32 +63,35 @@ def test_marked_answer_equal_to_the_reference_scores_one(text, reference):
         (r"\boxed{[4,6]}", "5"),
         (r"\boxed{}", "5"),
         (r"\boxed{\text{(C)}}", "5"),
+        ("#### 5 million", "5"),
+        ("A: 5\nNo.\nA: 6", "5"),
+        ("The answer is 5. Or rather, the answer is 6.", "5"),
+        (r"The answer is 5, so \boxed{6}.", "5"),
     ],
 )
 def test_other_marked_answer_scores_zero(text, reference):
     assert grade(text, reference) == WRONG
 
 
-@pytest.mark.parametrize("text", ["", "The answer is 5.", "#### 1. Set up\nFive, so 5.", r"\boxed{5", "##### 5", "$5$"])
-def test_answer_without_a_mark_scores_zero_however_right(text):
-    assert grade(text, "5") == UNMARKED
-
-
 @pytest.mark.parametrize(
-    ("text", "marked"),
+    "text",
     [
-        ("#### 4\nNo, that is wrong.\n#### 5", "5"),
-        ("#### 5, so \\boxed{4}", "4"),
-        ("\\boxed{4} is too small.\n#### 5", "5"),
-        (r"\boxed{4}, or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"\boxed{\boxed{5}}", "5"),
-        ("#### 5\n#### Notes on the method", "5"),
-        (r"#### 5 and an open \boxed{4", None),
-        (r"\boxed{5} and an open \boxed{4", "5"),
+        "",
+        "Five, so 5.",
+        "#### 1. Set up\nFive, so 5.",
+        r"\boxed{5",
+        "##### 5",
+        "$5$",
+        "The answer is not 5.",
+        "The answer is 4, 5 or 6.",
+        "The answer is 5 or six.",
+        "An answer: 5 comes before 6, and 4 comes before 5.",
+        "1 2 3 4 5 6",
+        "Schema: 5",
     ],
 )
-def test_last_complete_mark_counts(text, marked):
-    assert find_marked(text) == marked
+def test_answer_without_a_mark_scores_zero_however_right(text):
+    assert grade(text, "5") == UNMARKED
 
 
 @pytest.mark.parametrize("reference", [None, "", "five", r"\text{yes}", "#### none"])
