@@ -5,6 +5,7 @@ would make the interval too narrow. The interval is the plain percentile one (Ef
 left out, for the means of a few hundred prompts differ by less than the interval's own noise.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,29 @@ def bootstrap_mean(per_prompt: np.ndarray, n: int, seed: int) -> Interval:
         n_prompts=scored.size,
         n_unscored=per_prompt.size - scored.size,
     )
+
+
+def bootstrap_sums(sums: np.ndarray, figure: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> Interval | None:
+    """Estimate a figure of sums over prompts, such as a correlation or a kappa, and its 95 % interval.
+
+    Args:
+        sums: What each prompt adds, shape `(prompts, parts)`.
+        figure: The figure of sums, `(..., parts)` to `(...)`; NaN where they don't determine it, which leaves a
+            resample out.
+        n: Resamples of prompts.
+        seed: The same seed and number of prompts give the same resamples.
+
+    Returns:
+        None where all prompts together don't determine the figure.
+    """
+    if not len(sums) or np.isnan(mean := float(figure(sums.sum(axis=0)))):
+        return None
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK_CELLS // len(sums))
+    chances = np.full(len(sums), 1 / len(sums))
+    chunks = [rng.multinomial(len(sums), chances, size=min(rows, n - start)) @ sums for start in range(0, n, rows)]
+    low, high = np.nanpercentile(figure(np.concatenate(chunks)), _PERCENTILES)
+    return Interval(mean, float(low), float(high), n_prompts=len(sums))
 
 
 def _resampled_means(values: np.ndarray, n: int, seed: int) -> np.ndarray:
