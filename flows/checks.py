@@ -9,9 +9,9 @@ from collections import Counter
 import pyarrow as pa
 
 from flows.build import read_rows
-from flows.child import HealableError, StageError
+from flows.child import BudgetError, HealableError, StageError
 from flows.store import Dataset
-from judging.scoring import check_scores
+from judging.scoring import BUDGET, check_scores
 
 # Trouble with a server that may be over at the next try (generation.chat_line); a prompt dropped for it is not done.
 _CAN_HEAL = {"timeout", "connection", "rate_limited", "server_error", "invalid_json"}
@@ -42,23 +42,42 @@ def check_candidates(dataset: Dataset, prompts: pa.Table, k: int) -> None:
         raise StageError(f"generation: all {len(asked)} prompts were dropped: {reasons}")
 
 
-def check_judged(dataset: Dataset, n_candidates: int, max_unscored_share: float) -> pa.Table:
+def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field: str) -> pa.Table:
     """Check that every candidate has a score row and few enough are unscored; give the rows.
 
+    Args:
+        dataset: The judge's scores.
+        n_candidates: Candidates that were to be scored.
+        max_unscored: Share of them in [0, 1] that may stay unscored.
+        field: The judge's place in the recipe, for messages.
+
     Raises:
+        BudgetError: The judge's budget is spent.
         HealableError: Without the candidates that a server failed, few enough would be unscored.
         StageError: With the counts by reason and the fix.
     """
     scores = read_rows(dataset)
+    reasons = Counter(scores.filter(scores["score"].is_null())["reason"].to_pylist())
+    if n_unpaid := reasons[BUDGET]:
+        _take_back_unscored(dataset)
+        raise BudgetError(
+            f"{field}: the budget is spent, {n_unpaid} of {n_candidates} candidates are still to be judged; what was "
+            "paid for is kept: run the same again to go on with as much, or raise engine.budget"
+        )
     try:
-        check_scores(n_candidates, scores, max_unscored_share)
+        check_scores(n_candidates, scores, max_unscored)
     except RuntimeError as error:
-        for index in dataset.shards():
-            if dataset.read_shard(index).column("score").null_count:
-                dataset.remove_shard(index)
-        heals = _would_pass_healed(n_candidates, scores, max_unscored_share)
+        _take_back_unscored(dataset)
+        heals = _would_pass_healed(n_candidates, scores, max_unscored)
         raise (HealableError if heals else StageError)(str(error)) from error
     return scores
+
+
+def _take_back_unscored(dataset: Dataset) -> None:
+    """Remove the shards with unscored rows, so that the next run tries these again."""
+    for index in dataset.shards():
+        if dataset.read_shard(index).column("score").null_count:
+            dataset.remove_shard(index)
 
 
 def read_drops(dataset: Dataset) -> list[str]:
@@ -67,11 +86,11 @@ def read_drops(dataset: Dataset) -> list[str]:
     return drops.column("reason").to_pylist() if drops is not None else []
 
 
-def _would_pass_healed(n_candidates: int, scores: pa.Table, max_unscored_share: float) -> bool:
+def _would_pass_healed(n_candidates: int, scores: pa.Table, max_unscored: float) -> bool:
     """Tell whether few enough would be unscored if the server had answered; lost candidates are another matter."""
     unscored = Counter(scores.filter(scores["score"].is_null())["reason"].to_pylist())
     healed = sum(unscored[reason] for reason in _CAN_HEAL)
-    allowed = max_unscored_share * n_candidates
+    allowed = max_unscored * n_candidates
     return len(scores) == n_candidates and unscored.total() - healed <= allowed < unscored.total()
 
 

@@ -33,6 +33,10 @@ class StageError(RuntimeError):
     """A stage could not do its work; the message says why and what to do."""
 
 
+class BudgetError(StageError):
+    """A judge has spent what the recipe allows; the same command goes on with as much again."""
+
+
 class HealableError(StageError):
     """The same stage may do its work a little later: a server was away, or had enough to do."""
 

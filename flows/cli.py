@@ -1,6 +1,6 @@
 """The command line: `prefloop COMMAND`.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage or recipe, 3 a gate stopped it.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage or recipe, 3 a gate or a budget stopped it.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from flows import commands, serve_commands, table_commands, workspace_commands
 from flows.terminal import (
     FAILED,
-    GATE_STOPPED,
+    STOPPED,
     AsJson,
     Overrides,
     Seed,
@@ -118,7 +118,7 @@ def _run(recipe_path: Path, overrides: list[str], workspace: Path, as_json: bool
     summary = launch(recipe, workspace, stderr)
     print_json(summary) if as_json else show_summary(summary, Console())
     if summary["stopped"]:
-        raise typer.Exit(GATE_STOPPED)
+        raise typer.Exit(STOPPED)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from flows.terminal import (
     user_errors,
 )
 from generation.schema import CANDIDATES
+from judging.config import JUDGE_KINDS
 from judging.schema import PAIRS
 
 
@@ -80,34 +81,33 @@ def judge(
     prompts: PromptsFile,
     candidates: CandidatesFile,
     output: Output,
-    kind: Annotated[str, typer.Option(help="reward_model, verifier, maths, rubric or recorded.")],
-    max_unscored_share: Annotated[float, typer.Option(help="Unscored share above which the command fails.")] = 0.1,
+    kind: Annotated[str, typer.Option(help=f"{', '.join(JUDGE_KINDS[:-1])} or {JUDGE_KINDS[-1]}.")],
+    max_unscored: Annotated[float, typer.Option(help="Unscored share above which the command fails.")] = 0.05,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score candidates with a judge."""
-    from flows.checks import check_judged
-    from flows.identities import judge_identity, pin_judge
-    from flows.stages import judge_environment
+    """Score candidates with a judge.
+
+    The settings are the fields of the recipe's `judging.annotator`: docs/judging.md tells how to choose. What a
+    language model has said stays beside the output (`OUTPUT.replies`): the same command asks only for what is missing.
+    """
+    from flows.judge_alone import judge_alone
+    from flows.judges import cast_judge, members
     from judging.config import JudgeConfig
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config: Any = check(JudgeConfig, {"kind": kind} | read_settings(settings), "--set")  # type: ignore[arg-type]
         table, answers = alone.load_prompts(prompts), alone.load_table(candidates, CANDIDATES)
-        job = {
-            "job": "score",
-            "slice": PromptSlice("all").to_json(),
-            "judge": pin_judge(config).model_dump(mode="json"),
-            "field": "--set",
+        parts = {
+            "judge": [cast_judge(one, {}, "--set").identity for one in members(config)] + [answer_fields(config)],
+            "inputs": [alone.checksums(path) for path in (prompts, candidates)],
         }
-        parts = {"judge": judge_identity(config), "inputs": [alone.checksums(path) for path in (prompts, candidates)]}
+        replies = output.with_name(f"{output.name}.replies")
         with alone.partial_output(output, parts) as folder:
-            job["prompts"] = alone.lay_input(folder, "prompts", table)
-            job["candidates"] = alone.lay_input(folder, "candidates", answers)
-            out = Dataset("judging", "scores", folder / "scores")
-            alone.run_alone(f"judging ({kind})", job, out, judge_environment(config))
-            scores = check_judged(out, answers.num_rows, max_unscored_share)
+            scores = judge_alone(
+                folder, table, answers, config, field="--set", replies=replies, max_unscored=max_unscored
+            )
             rows = alone.write_outputs(output, {MAIN_TABLE: scores})
         unscored = Counter(filter(None, scores.column("reason").to_pylist()))
         print_outcome(rows, {"unscored": dict(unscored)}, as_json)

@@ -16,25 +16,38 @@ from evaluation.gate import decide
 from evaluation.kl import Kl, sequence_kl
 from flows import plan
 from flows.build import Outcome, Workbench, build, read_rows, whole_manifest
+from flows.judges import same_judge
 from flows.locks import Lock
 from flows.plan import Sampler, Step
 from flows.recipe import Recipe
+from flows.round_plan import Policies
 from flows.runs import note_use
+from flows.score_plan import ScorePlan, plan_scores
+from flows.score_stage import build_scores
 from flows.slices import PromptSlice
-from flows.stages import build_candidates, build_logprobs, build_scores
+from flows.stages import build_candidates, build_logprobs
 from flows.store import MAIN_TABLE, Dataset
 from generation.engine import PolicyFiles
 
 JUDGE, ANNOTATOR = "judge", "annotator"  # how verdicts name whose they are: two judges may be of one kind
+JUDGE_FIELDS = {JUDGE: "evaluation.judge", ANNOTATOR: "judging.annotator"}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One policy's part in a comparison: its answers and both judges' scores of them."""
+    """One policy's part in a comparison: its answers."""
 
     sampler: Sampler
     candidates: Step
-    scores: dict[str, Step]  # by JUDGE and ANNOTATOR
+
+
+@dataclass(frozen=True)
+class Match:
+    """The new policy's and another's answers as one judge scores them: apart, or all together where it compares."""
+
+    against: Side
+    judge: str  # JUDGE or ANNOTATOR
+    scores: list[ScorePlan]
 
 
 @dataclass(frozen=True)
@@ -45,26 +58,55 @@ class ContestPlan:
     new: Side
     old: Side
     start: Side
+    by_judge: Match
+    by_annotator: Match
+    over_start: Match
     logprobs: Step  # of the new policy's answers, under the start
     verdicts: Step
 
+    def matches(self) -> list[Match]:
+        """List the comparisons."""
+        return [self.by_annotator, self.by_judge, self.over_start]
+
     def steps(self) -> list[Step]:
         """List the datasets in the order they are built, each once."""
-        sides = [step for s in (self.start, self.old, self.new) for step in (s.candidates, *s.scores.values())]
-        return list({step.key: step for step in [*sides, self.logprobs, self.verdicts]}.values())
+        answers = [side.candidates for side in (self.start, self.old, self.new)]
+        scores = [step for match in self.matches() for scores in match.scores for step in scores.steps()]
+        return list({step.key: step for step in [*answers, *scores, self.logprobs, self.verdicts]}.values())
 
 
-def plan_contest(recipe: Recipe, prompts: Step, new: PolicyFiles, old: PolicyFiles, start: PolicyFiles) -> ContestPlan:
-    """Plan the evaluation of a new policy against the last good one and the run's start."""
-    chosen = heldout_slice(recipe)
-    sides = {
-        role: _plan_side(recipe, prompts, policy) for role, policy in {"new": new, "old": old, "start": start}.items()
-    }
-    logprobs = plan.plan_logprobs(sides["new"].candidates, start)
-    inputs = {"logprobs": logprobs}
-    for role, side in sides.items():
-        inputs |= {role: side.candidates} | {f"{role}_{judge}": step for judge, step in side.scores.items()}
-    return ContestPlan(chosen, **sides, logprobs=logprobs, verdicts=plan.plan_evaluation(recipe, inputs))
+def plan_contest(recipe: Recipe, prompts: Step, new: PolicyFiles, policies: Policies) -> ContestPlan:
+    """Plan the evaluation of a round's new policy against the last good one and the run's start.
+
+    Args:
+        recipe: The run's recipe.
+        prompts: The run's prompts.
+        new: The policy that the round has trained.
+        policies: Those it started from.
+    """
+    roles = {"new": new, "old": policies.good, "start": policies.initial}
+    sides = {role: _plan_side(recipe, prompts, policy) for role, policy in roles.items()}
+    judges = {JUDGE: recipe.evaluation.judge, ANNOTATOR: recipe.judging.annotator}
+
+    def match(against: str, judge: str) -> Match:
+        both = list({side.candidates.key: side.candidates for side in (sides[against], sides["new"])}.values())
+        scores = plan_scores(prompts, both, judges[judge], policies.roles(), JUDGE_FIELDS[judge])
+        return Match(sides[against], judge, scores)
+
+    by_judge, by_annotator, over_start = match("old", JUDGE), match("old", ANNOTATOR), match("start", JUDGE)
+    logprobs = plan.plan_logprobs(sides["new"].candidates, policies.initial)
+    inputs = {"logprobs": [logprobs]} | {role: [side.candidates] for role, side in sides.items()}
+    matches = {"by_judge": by_judge, "by_annotator": by_annotator, "over_start": over_start}
+    inputs |= {name: [scores.step for scores in one.scores] for name, one in matches.items()}
+    return ContestPlan(
+        heldout_slice(recipe),
+        **sides,
+        by_judge=by_judge,
+        by_annotator=by_annotator,
+        over_start=over_start,
+        logprobs=logprobs,
+        verdicts=plan.plan_evaluation(recipe, inputs),
+    )
 
 
 def heldout_slice(recipe: Recipe) -> PromptSlice:
@@ -78,8 +120,7 @@ def _plan_side(recipe: Recipe, prompts: Step, policy: PolicyFiles) -> Side:
         sampling = sampling.model_copy(update={"temperature": config.temperature})
     sampler = Sampler(policy, recipe.generation.engine, config.k, sampling)
     candidates = plan.plan_candidates(prompts, heldout_slice(recipe), sampler, recipe.seed)
-    judges = {JUDGE: config.judge, ANNOTATOR: recipe.judging.annotator}
-    return Side(sampler, candidates, {n: plan.plan_scores(prompts, candidates, judge) for n, judge in judges.items()})
+    return Side(sampler, candidates)
 
 
 @dataclass
@@ -90,6 +131,12 @@ class Contest:
     plan: ContestPlan
     outcomes: list[Outcome] = field(default_factory=list)
 
+    def note(self, *built: Outcome) -> None:
+        """Add outcomes; a policy can play two roles (the old one is the start at first): later look-ups are no news."""
+        for outcome in built:
+            if outcome.key not in {seen.key for seen in self.outcomes}:
+                self.outcomes.append(outcome)
+
 
 def build_evaluation(contest: Contest) -> Outcome:
     """Sample and score what is missing, compare, decide, and store the verdicts with the decision."""
@@ -98,7 +145,9 @@ def build_evaluation(contest: Contest) -> Outcome:
         note_use(bench.store, bench.run, step)
     if whole_manifest(bench, bench.store.dataset(planned.verdicts.stage, planned.verdicts.key)) is None:
         for side in (planned.start, planned.old, planned.new):
-            _answer_and_score(contest, side)
+            contest.note(build_candidates(bench, planned.chosen, side.sampler))
+        for scores in (scores for match in planned.matches() for scores in match.scores):
+            contest.note(*build_scores(bench, planned.chosen, scores))
         start = planned.start.sampler.policy
         contest.outcomes.append(build_logprobs(bench, planned.chosen, planned.new.candidates, start))
 
@@ -110,24 +159,13 @@ def build_evaluation(contest: Contest) -> Outcome:
     return outcome
 
 
-def _answer_and_score(contest: Contest, side: Side) -> None:
-    recipe, chosen = contest.bench.recipe, contest.plan.chosen
-    built = [
-        build_candidates(contest.bench, chosen, side.sampler),
-        build_scores(contest.bench, chosen, side.candidates, recipe.judging.annotator, "judging.annotator"),
-        build_scores(contest.bench, chosen, side.candidates, recipe.evaluation.judge, "evaluation.judge"),
-    ]
-    # A policy can play two roles (in round 1 the old one is the start): its later look-ups are no news.
-    contest.outcomes += [outcome for outcome in built if outcome.key not in {seen.key for seen in contest.outcomes}]
-
-
 def _compare_and_decide(contest: Contest, dataset: Dataset) -> dict[str, Any]:
     recipe, planned = contest.bench.recipe, contest.plan
-    by_judge = _comparison(contest, planned.old, JUDGE)
-    by_annotator = _comparison(contest, planned.old, ANNOTATOR)
-    over_start = _comparison(contest, planned.start, JUDGE)
-    same_judge = planned.new.scores[JUDGE].key == planned.new.scores[ANNOTATOR].key
-    decision = decide(by_judge, by_annotator, recipe.evaluation.gate, same_judge=same_judge)
+    by_judge, by_annotator, over_start = (
+        _comparison(contest, match) for match in (planned.by_judge, planned.by_annotator, planned.over_start)
+    )
+    is_same = same_judge(recipe.evaluation.judge, recipe.judging.annotator)
+    decision = decide(by_judge, by_annotator, recipe.evaluation.gate, same_judge=is_same)
     dataset.write_shard(0, {MAIN_TABLE: pa.concat_tables([by_judge.verdicts, by_annotator.verdicts])})
     kl = _kl(contest)
     roles = {"new": planned.new, "old": planned.old, "start": planned.start}
@@ -137,29 +175,30 @@ def _compare_and_decide(contest: Contest, dataset: Dataset) -> dict[str, Any]:
         "annotator": _figures(by_annotator),
         "start": _figures(over_start),
         "kl": asdict(kl) if kl else None,
-        "mean_tokens": _mean(_answers(contest, planned.new, JUDGE).n_tokens),
+        "mean_tokens": _mean(_answers(contest, planned.by_judge, planned.new).n_tokens),
         "diversity": {role: _diversity(contest, side) for role, side in roles.items()},
         "decision": asdict(decision),
     }
 
 
-def _comparison(contest: Contest, against: Side, judge: str) -> Comparison:
+def _comparison(contest: Contest, match: Match) -> Comparison:
     recipe = contest.bench.recipe
     return compare(
-        _answers(contest, contest.plan.new, judge),
-        _answers(contest, against, judge),
-        judge,
-        recipe.evaluation.pass_score if judge == JUDGE else None,
+        _answers(contest, match, contest.plan.new),
+        _answers(contest, match, match.against),
+        match.judge,
+        recipe.evaluation.pass_score if match.judge == JUDGE else None,
         recipe.evaluation.n_bootstrap,
         recipe.seed,
     )
 
 
-def _answers(contest: Contest, side: Side, judge: str) -> ScoredAnswers:
-    store, scores = contest.bench.store, side.scores[judge]
+def _answers(contest: Contest, match: Match, side: Side) -> ScoredAnswers:
+    store = contest.bench.store
+    steps = [scores.step for scores in match.scores]
     return scored_answers(
         read_rows(store.dataset(side.candidates.stage, side.candidates.key)),
-        read_rows(store.dataset(scores.stage, scores.key)),
+        pa.concat_tables([read_rows(store.dataset(step.stage, step.key)) for step in steps]),
     )
 
 

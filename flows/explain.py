@@ -43,7 +43,7 @@ def explain_recipe(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
     while isinstance(move := next_move(recipe.iteration, run.rounds, done), Move):
         planned = plan_round(recipe, run.prompts, standing.spec(move))
         new = trained_policy(bench, planned)
-        contest = plan_contest(recipe, run.prompts, new, planned.spec.policies.good, planned.spec.policies.initial)
+        contest = plan_contest(recipe, run.prompts, new, planned.spec.policies)
         for step in [*planned.steps(), *contest.steps()]:
             found.setdefault(step.key, _line(store, move.number, step))
         manifest = store.dataset(contest.verdicts.stage, contest.verdicts.key).manifest()

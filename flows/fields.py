@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from flows.masking import holds_secret, mask
 
 # Fields that hold a path, or a Hub name that may be a path; a relative path counts from the recipe's folder.
-_PATH_FIELDS = {"path", "model", "adapter"}
+_PATH_FIELDS = {"path", "model", "adapter", "template"}
 SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
 _MOST_VALUES = 100_000  # of a YAML text once its aliases are written out
 Config = TypeVar("Config")
@@ -133,7 +133,7 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
         except RuntimeError as error:
             raise FieldError(f"{name}: {value}: there is no such user's home; write the path out") from error
         # A Hub name such as org/model is no path, unless something lies there.
-        looks_local = name == "path" or value.startswith((".", "/", "~")) or (folder / path).exists()
+        looks_local = name in ("path", "template") or value.startswith((".", "/", "~")) or (folder / path).exists()
         return str((folder / path).resolve()) if looks_local else value
     return _number(value)
 
@@ -171,7 +171,7 @@ def _tags(model: Any) -> list[object]:
     """The literal that picks a model out of a union, such as vllm or reward_model."""
     return [
         tag
-        for name in ("name", "kind")
+        for name in ("name", "kind", "rule")
         if name in model.model_fields
         for tag in get_args(model.model_fields[name].annotation)
     ]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any  # JSON values
 
 from flows import locks
+from flows.judges import runs_model
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.5
@@ -41,7 +42,7 @@ def wants_gpu(job: dict[str, Any]) -> bool:
         case "sample":
             return job["engine"].get("base_url") is None
         case "score":
-            return job["judge"]["kind"] == "reward_model"
+            return runs_model(job["judge"])
         case kind:
             return kind in ("train", "logprobs")
 

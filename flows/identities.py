@@ -1,17 +1,14 @@
-"""What models, judges and prompt sources are, by content: hashes of files and commits of the Hub, never a mere name."""
+"""What models and prompt sources are, by content: hashes of files and commits of the Hub, never a mere name."""
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any  # JSON values
 
 import xxhash
 
-from flows.keys import answer_fields
 from flows.tables import file_checksum
 from generation.config import MixConfig, OpenAIConfig, PolicyConfig, PromptsConfig
 from generation.engine import PolicyFiles
 from generation.sources import source_files
-from judging.config import JudgeConfig, RecordedConfig, RewardModelConfig
 
 _IDENTITY_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja", "*.py")
 _NOT_IDENTITY = {"manifest.json", "plan.json"}
@@ -97,23 +94,6 @@ def mixed_policy(config: MixConfig, roles: dict[str, PolicyFiles]) -> PolicyFile
     if not isinstance(config.engine, OpenAIConfig) or config.engine.model is None:
         raise TypeError("a mix without a policy and a role names a running server")  # the config has seen to that
     return PolicyFiles(config.engine.model, f"{config.engine.model} at {config.engine.base_url}")
-
-
-def judge_identity(config: JudgeConfig) -> dict[str, Any]:
-    """Everything that a judge's verdicts depend on: weights or file content instead of a path."""
-    fields = answer_fields(config)
-    if isinstance(config, RewardModelConfig):
-        return fields | {"model": identify_model(config.model, config.revision), "revision": None}
-    if isinstance(config, RecordedConfig):
-        return fields | {"path": file_checksum(_existing(config.path, "the recorded scores"))}
-    return fields
-
-
-def pin_judge(config: JudgeConfig) -> JudgeConfig:
-    """Pin a reward model from the Hub to the commit that its identity states."""
-    if isinstance(config, RewardModelConfig) and not Path(config.model).is_dir():
-        return config.model_copy(update={"revision": identify_model(config.model, config.revision)})
-    return config
 
 
 def source_identity(config: PromptsConfig) -> list[list[str]]:

@@ -5,15 +5,14 @@ from typing import Any  # JSON values
 
 from evaluation.schema import VERDICTS_VERSION
 from filtering.schema import FILTERS_VERSION
-from flows.identities import judge_identity, source_identity
+from flows.identities import source_identity
 from flows.keys import answer_fields, content_key
 from flows.recipe import Recipe
 from flows.slices import PromptSlice
 from generation.config import EngineConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
-from judging.config import JudgeConfig
-from judging.schema import PAIRS_VERSION, SCORES_VERSION
+from judging.schema import PAIRS_VERSION
 from training.config import SimpoConfig
 from training.schema import AVERAGES_VERSION, LOGPROBS_VERSION, POLICY_VERSION, REPLAY_VERSION
 
@@ -84,12 +83,6 @@ def plan_candidates(prompts: Step, chosen: PromptSlice, sampler: Sampler, seed: 
     return Step("generation", CANDIDATES_VERSION, parts)
 
 
-def plan_scores(prompts: Step, candidates: Step, judge: JudgeConfig) -> Step:
-    """Scores: which candidates, which judge."""
-    parts = {"prompts": prompts.key, "candidates": candidates.key, "judge": judge_identity(judge)}
-    return Step("judging", SCORES_VERSION, parts)
-
-
 def plan_pairs(recipe: Recipe, prompts: Step, candidates: list[Step], scores: list[Step]) -> Step:
     """Pairs: which scores, which rule."""
     parts = {
@@ -132,8 +125,9 @@ def plan_logprobs(candidates: Step, policy: PolicyFiles) -> Step:
     return Step("logprobs", LOGPROBS_VERSION, {"candidates": candidates.key, "policy": policy.key})
 
 
-def plan_evaluation(recipe: Recipe, inputs: dict[str, Step]) -> Step:
+def plan_evaluation(recipe: Recipe, inputs: dict[str, list[Step]]) -> Step:
     """Verdicts: every dataset that is compared, and how."""
-    config = answer_fields(recipe.evaluation) | {"judge": judge_identity(recipe.evaluation.judge)}
-    parts = {"inputs": {name: step.key for name, step in inputs.items()}, "config": config, "seed": recipe.seed}
+    config = answer_fields(recipe.evaluation) | {"judge": None}  # the scores among the inputs know it
+    keys = {name: [step.key for step in steps] for name, steps in inputs.items()}
+    parts = {"inputs": keys, "config": config, "seed": recipe.seed}
     return Step("evaluation", VERDICTS_VERSION, parts)

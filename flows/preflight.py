@@ -6,16 +6,24 @@ from importlib.util import find_spec
 from flows.build import Workbench
 from flows.child import StageError
 from flows.comparison import heldout_slice
-from flows.identities import judge_identity
+from flows.judges import Roles, cast_judge
 from flows.model_files import check_model_files
 from flows.round_plan import train_slice
 from flows.stages import slice_prompts
 from generation.config import PolicyConfig
-from judging.config import JudgeConfig, RewardModelConfig, RubricConfig, VerifierConfig
+from judging.config import JudgeConfig, PanelConfig
+from judging.engine_config import OfflineConfig, ServerConfig
+from judging.model_config import RewardModelConfig
+from judging.verifier_config import VerifierConfig
 
 
-def check_before_start(bench: Workbench, rounds: int) -> None:
+def check_before_start(bench: Workbench, rounds: int, roles: Roles) -> None:
     """Check that every round has its prompts, and that models and judges can be opened as far as that costs nothing.
+
+    Args:
+        bench: Where the run works.
+        rounds: How many rounds it may have.
+        roles: The policies that it starts with.
 
     Raises:
         StageError: Names the recipe's field and the fix.
@@ -29,25 +37,38 @@ def check_before_start(bench: Workbench, rounds: int) -> None:
     for place, other in enumerate(bench.recipe.generation.mix):
         if other.policy is not None:
             _check_policy(other.policy, f"generation.mix.{place}.policy")
-    _check_judge(bench.recipe.judging.annotator, "judging.annotator")
-    _check_judge(bench.recipe.evaluation.judge, "evaluation.judge")
+    _check_judge(bench.recipe.judging.annotator, roles, "judging.annotator")
+    _check_judge(bench.recipe.evaluation.judge, roles, "evaluation.judge")
 
 
 def _check_policy(policy: PolicyConfig, field: str) -> None:
     check_model_files(policy.model, policy.adapter, trust_remote_code=policy.trust_remote_code, field=field)
 
 
-def _check_judge(judge: JudgeConfig, field: str) -> None:
-    if isinstance(judge, RewardModelConfig):
-        check_model_files(judge.model, trust_remote_code=judge.trust_remote_code, field=field)
-    judge_identity(judge)
-    if isinstance(judge, VerifierConfig):
-        module = judge.function.partition(":")[0]
-        try:
-            found = find_spec(module)
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            raise StageError(f"{field}.function: there is no module {module}; is its folder on PYTHONPATH?")
-    if isinstance(judge, RubricConfig) and judge.api_key_env and not os.environ.get(judge.api_key_env):
-        raise StageError(f"{field}.api_key_env: the environment variable that it names is not set")
+def _check_judge(judge: JudgeConfig, roles: Roles, field: str) -> None:
+    if isinstance(judge, PanelConfig):
+        for place, one in enumerate(judge.members):
+            _check_judge(one.judge, roles, f"{field}.members.{place}.judge")
+        return
+    cast = cast_judge(judge, roles, field).config
+    if isinstance(cast, RewardModelConfig):
+        check_model_files(cast.model, trust_remote_code=cast.trust_remote_code, field=field)
+    if isinstance(cast, VerifierConfig):
+        _check_module(cast.function, field)
+    engine = getattr(cast, "engine", None)
+    if isinstance(engine, OfflineConfig) and engine.model is not None:
+        check_model_files(
+            engine.model, engine.adapter, trust_remote_code=engine.trust_remote_code, field=f"{field}.engine"
+        )
+    if isinstance(engine, ServerConfig) and engine.api_key_env and not os.environ.get(engine.api_key_env):
+        raise StageError(f"{field}.engine.api_key_env: the environment variable that it names is not set")
+
+
+def _check_module(function: str, field: str) -> None:
+    module = function.partition(":")[0]
+    try:
+        found = find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise StageError(f"{field}.function: there is no module {module}; is its folder on PYTHONPATH?")

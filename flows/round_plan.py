@@ -17,9 +17,9 @@ from flows.plan import (
     plan_pairs,
     plan_policy,
     plan_replay,
-    plan_scores,
 )
 from flows.recipe import Recipe
+from flows.score_plan import ScorePlan, plan_scores
 from flows.slices import PromptSlice
 from generation.engine import PolicyFiles
 
@@ -46,6 +46,10 @@ class Policies:
     former: PolicyFiles
     averaged: PolicyFiles
     averaging: Averaging | None
+
+    def roles(self) -> dict[str, PolicyFiles]:
+        """Give the policies by the role that a recipe may name."""
+        return {"good": self.good, "former": self.former, "initial": self.initial, "base": self.base}
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class RoundPlan:
     chosen: PromptSlice
     samplers: list[Sampler]
     candidates: list[Step]  # one a sampler
-    scores: list[Step]  # one a sampler
+    scores: list[ScorePlan]  # one a sampler, or one for all where the judge compares
     pairs: Step
     kept: Step
     replay: Step | None  # kept and earlier pairs together; None = kept alone is trained on
@@ -101,10 +105,16 @@ class RoundPlan:
         """The pairs that training reads."""
         return self.replay or self.kept
 
+    @property
+    def score_steps(self) -> list[Step]:
+        """The scores that pairs are made from."""
+        return [scores.step for scores in self.scores]
+
     def steps(self) -> list[Step]:
         """List the datasets in the order they are built."""
         mixed = [step for step in (self.replay, self.average) if step is not None]
-        return [*self.candidates, *self.scores, self.pairs, self.kept, *mixed, self.policy]
+        judged = [step for scores in self.scores for step in scores.steps()]
+        return [*self.candidates, *judged, self.pairs, self.kept, *mixed, self.policy]
 
 
 def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
@@ -122,8 +132,8 @@ def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
     chosen = train_slice(recipe, spec.number)
     samplers = _round_samplers(recipe, spec)
     candidates = [plan_candidates(prompts, chosen, sampler, recipe.seed) for sampler in samplers]
-    scores = [plan_scores(prompts, step, recipe.judging.annotator) for step in candidates]
-    pairs = plan_pairs(recipe, prompts, candidates, scores)
+    scores = plan_scores(prompts, candidates, recipe.judging.annotator, spec.policies.roles(), "judging.annotator")
+    pairs = plan_pairs(recipe, prompts, candidates, [one.step for one in scores])
     kept = plan_filtering(recipe, pairs)
     share = recipe.iteration.replay_share
     replay = plan_replay(kept, spec.earlier, share, recipe.seed) if share and spec.earlier else None
@@ -158,7 +168,7 @@ def _round_samplers(recipe: Recipe, spec: RoundSpec) -> list[Sampler]:
     A model of the mix that is the round's own policy (the first model, in round 1) adds nothing and is left out.
     """
     config, who = recipe.generation, spec.policies
-    roles = {"initial": who.initial, "former": who.former, "base": who.base}
+    roles = who.roles()
     samplers = [Sampler(who.good, config.engine, config.k, config.sampling)]
     for other in config.mix:
         sampler = Sampler(mixed_policy(other, roles), other.engine or config.engine, other.k, config.sampling)

@@ -27,6 +27,7 @@ from flows.retrying import retry_options
 from flows.round_plan import RoundPlan, RoundSpec, plan_round
 from flows.rounds import all_outcomes, keep_round, keep_summary, round_figures, round_folder, run_summary
 from flows.runs import keep_last_good, keep_only, keep_run, open_run, read_run, series_held
+from flows.score_stage import build_scores
 from flows.standing import stand_after, stand_at_start
 from flows.store import Store
 from generation.engine import PolicyFiles
@@ -123,7 +124,7 @@ def read_prompts(recipe: Json, workspace: str) -> Json:
         run = open_run(store, checked)
         bench = Workbench(store, checked, run.prompts, run.name)
         outcome = stages.build_prompts(bench)
-        check_before_start(bench, run.rounds)
+        check_before_start(bench, run.rounds, stand_at_start(run).policies.roles())
         keep_run(store, checked, run)
     return _done("prompts", [outcome], started) | {"run": run.name}
 
@@ -142,10 +143,7 @@ def judge(context: Json, spec: Json) -> Json:
     """Score the candidates and pair them."""
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
-    annotator = bench.recipe.judging.annotator
-    outcomes = [
-        stages.build_scores(bench, planned.chosen, step, annotator, "judging.annotator") for step in planned.candidates
-    ]
+    outcomes = [outcome for plan in planned.scores for outcome in build_scores(bench, planned.chosen, plan)]
     outcomes.append(stages.build_pairs(bench, planned))
     return _done("judging", outcomes, started)
 
@@ -176,8 +174,7 @@ def evaluate(context: Json, spec: Json, new: Json) -> Json:
     """Compare the new policy with the last good one on held-out prompts and ask the gate."""
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
-    policies = (PolicyFiles(**new), planned.spec.policies.good, planned.spec.policies.initial)
-    contest = Contest(bench, plan_contest(bench.recipe, bench.prompts, *policies))
+    contest = Contest(bench, plan_contest(bench.recipe, bench.prompts, PolicyFiles(**new), planned.spec.policies))
     build_evaluation(contest)
     return _done("evaluation", contest.outcomes, started)
 

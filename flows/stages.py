@@ -12,10 +12,9 @@ import pyarrow as pa
 from filtering.filter import filter_pairs
 from flows import plan
 from flows.build import Outcome, Workbench, build, read_rows
-from flows.checks import check_candidates, check_judged
+from flows.checks import check_candidates
 from flows.child import StageError, run_child
 from flows.display import stage_bar
-from flows.identities import pin_judge
 from flows.locks import Lock
 from flows.plan import Averaging, Sampler, Step, plan_average
 from flows.planned_prompts import read_planned_prompts
@@ -27,7 +26,6 @@ from flows.tables import read_first
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
-from judging.config import JudgeConfig
 from judging.pairing import explain_no_pairs, pair_best_worst
 from training.replay import mix_pairs
 
@@ -97,33 +95,13 @@ def build_candidates(bench: Workbench, chosen: PromptSlice, sampler: Sampler) ->
     return build(bench, step, work)
 
 
-def build_scores(bench: Workbench, chosen: PromptSlice, candidates: Step, judge: JudgeConfig, field: str) -> Outcome:
-    """Score the candidates of one policy with one judge; `field` is the judge's place in the recipe."""
-    source = bench.store.dataset(candidates.stage, candidates.key)
-    step = plan.plan_scores(bench.prompts, candidates, judge)
-
-    def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
-        job = {
-            "job": "score",
-            "candidates": str(source.folder),
-            "judge": pin_judge(judge).model_dump(mode="json"),
-            "field": field,
-        }
-        job |= _prompts(bench, chosen)
-        facts = _in_child(f"judging {chosen.title} ({judge.kind})", job, dataset, lock, judge_environment(judge))
-        scores = check_judged(dataset, source.n_rows(), bench.recipe.judging.max_unscored_share)
-        return facts | {"rows_in": source.n_rows(), "unscored": scores.column("score").null_count}
-
-    return build(bench, step, work)
-
-
 def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
     """Pair the scored candidates of a round, of all its policies together."""
     store = bench.store
 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
         candidates = pa.concat_tables([read_rows(store.dataset("generation", step.key)) for step in planned.candidates])
-        scores = pa.concat_tables([read_rows(store.dataset("judging", step.key)) for step in planned.scores])
+        scores = pa.concat_tables([read_rows(store.dataset("judging", step.key)) for step in planned.score_steps])
         prompts = slice_prompts(bench, planned.chosen)
         tables = pair_best_worst(prompts, candidates, scores, bench.recipe.judging.pairing)
         if not tables.pairs.num_rows:
@@ -228,11 +206,6 @@ def build_logprobs(bench: Workbench, chosen: PromptSlice, candidates: Step, poli
         return facts | {"rows_in": source.n_rows()}
 
     return build(bench, plan.plan_logprobs(candidates, policy), work)
-
-
-def judge_environment(judge: JudgeConfig) -> dict[str, str]:
-    """Variables that must stand before a judge's process imports torch."""
-    return {"OMP_NUM_THREADS": str(getattr(judge, "threads", 1))}
 
 
 def training_environment(bench: Workbench) -> dict[str, str]:

@@ -22,7 +22,7 @@ from rich.table import Table
 from flows.masking import mask, mask_logs
 
 stderr = Console(stderr=True)
-FAILED, WRONG_USAGE, GATE_STOPPED = 1, 2, 3
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 3  # the last one: by a gate or a budget
 
 Workspace = Annotated[Path, typer.Option(help="Folder that keeps every stage's results; a rerun goes on from it.")]
 Overrides = Annotated[
@@ -76,7 +76,7 @@ def logs(verbose: bool) -> Iterator[None]:
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn the errors that a user can mend into a message and an exit code."""
-    from flows.child import StageError
+    from flows.child import BudgetError, StageError
     from flows.fields import FieldError
 
     for sign in (signal.SIGTERM, signal.SIGHUP):  # the latter comes with a closed terminal
@@ -85,6 +85,8 @@ def user_errors() -> Iterator[None]:
         yield
     except FieldError as error:
         _fail(str(error), WRONG_USAGE)
+    except BudgetError as error:
+        _fail(str(error), STOPPED)
     except (StageError, ValueError, OSError) as error:
         _fail(str(error), FAILED)
     except KeyboardInterrupt:

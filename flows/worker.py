@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any  # JSON values
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flows.child import EVENTS_FD, PARENT_PID
 from flows.healing import can_heal
@@ -30,6 +29,7 @@ from generation.engine import PolicyFiles
 Emit = Callable[[dict[str, Any]], None]
 _PR_SET_PDEATHSIG = 1
 _EVENTS_EVERY_S = 0.2
+_PROMPTS_PER_SHARD = 256  # of scores by a judge that compares
 
 
 def main() -> None:
@@ -106,27 +106,30 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Score candidates with a judge, one shard of scores per shard of candidates."""
     from pydantic import TypeAdapter
 
-    from judging.config import JudgeConfig, RubricConfig
+    from flows.judge_tools import lay_tools
+    from flows.prompt_order import shards_by_prompt
+    from judging.config import SingleJudgeConfig
     from judging.judges import open_judge
     from judging.scoring import Scoring
 
-    config = TypeAdapter(JudgeConfig).validate_python(job["judge"])
-    out = Dataset("judging", job["key"], Path(job["out"]))
-    candidates = Dataset("generation", "", Path(job["candidates"])).shards()
+    config = TypeAdapter(SingleJudgeConfig).validate_python(job["judge"])
+    out, prompts = Dataset("judging", job["key"], Path(job["out"])), _prompts(job)
+    folders = [Path(folder) for folder in job["candidates"]]
     done = out.shards()
-    counts = {i: pq.read_metadata(path).num_rows for i, path in candidates.items()}
-    shards = (Shard(i, read_table(path)) for i, path in candidates.items() if i not in done)
-    counter = _Counter(emit, sum(counts.values()), sum(counts[i] for i in done))
+    if job["comparing"]:
+        size = out.plan({"prompts_per_shard": _PROMPTS_PER_SHARD})["prompts_per_shard"]
+        shards = shards_by_prompt(folders, prompts["prompt_id"], size)
+    else:
+        [folder] = folders  # answers that are not compared are scored policy by policy
+        shards = (Shard(i, read_table(path)) for i, path in Dataset("generation", "", folder).shards().items())
+    total = sum(Dataset("generation", "", folder).n_rows() for folder in folders)
+    counter = _Counter(emit, total, out.n_rows())
     emit({"note": f"starting {config.kind}", "done": counter.done, "total": counter.total})
-    client = None
-    if isinstance(config, RubricConfig):
-        from generation.chat_client import ChatClient
-
-        client = ChatClient.from_config(config, job["field"])
-    with open_judge(config, client=client) as judge:
-        stage = Scoring(judge, config.kind, _prompts(job))
-        map_shards(shards, stage, out.write_shard, counter.add)
-    return {"resumed_shards": len(done)}
+    with lay_tools(config, job) as tools, open_judge(config, tools) as judge:
+        stage = Scoring(judge, config.kind, prompts, with_ids=config.kind == "implicit_reward")
+        todo = (shard for shard in shards if shard.index not in done)
+        map_shards(todo, stage, out.write_shard, lambda n: counter.add(n, stage.tally.describe))
+    return {"resumed_shards": len(done), "tokens": stage.tally.n_tokens, "cost": round(stage.tally.cost, 6)}
 
 
 def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -230,12 +233,13 @@ class _Counter:
         self._emit = emit
         self._last = 0.0
 
-    def add(self, rows: int) -> None:
+    def add(self, rows: int, describe: Callable[[int], str] = lambda _: "") -> None:
+        """Count rows; `describe` writes a note, given the rows that are left."""
         self.done += rows
         now = time.monotonic()
         if now - self._last > _EVENTS_EVERY_S or self.done == self.total:
             self._last = now
-            self._emit({"done": self.done, "total": self.total})
+            self._emit({"done": self.done, "total": self.total, "note": describe(self.total - self.done)})
 
 
 JOBS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {

@@ -60,6 +60,10 @@ class PanelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
 
 
 JudgeConfig = Annotated[SingleJudgeConfig | PanelConfig, Field(discriminator="kind")]
+JUDGE_KINDS = (
+    "reward_model", "implicit_reward", "verifier", "maths", "rules", "rubric", "self", "pairwise", "listwise",
+    "recorded", "panel",
+)  # fmt: skip
 
 # Scores of these are relative to the other answers of the prompt, so all of them are judged together.
 COMPARING = (PairwiseConfig, ListwiseConfig, PanelConfig)
