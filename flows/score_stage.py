@@ -1,0 +1,98 @@
+"""The judging stage: scores of stored candidates, by a judge in a child process or by a panel of stored scores."""
+
+from pathlib import Path
+from typing import Any  # JSON values
+
+import pyarrow as pa
+from judging.panel import combine_panel
+
+from flows.build import Outcome, Workbench, build, read_rows
+from flows.checks import check_judged
+from flows.child import run_child
+from flows.display import stage_bar
+from flows.judges import CastJudge, is_comparing, members
+from flows.locks import Lock
+from flows.score_plan import ScorePlan, member_names
+from flows.slices import PromptSlice
+from flows.store import MAIN_TABLE, Dataset
+from judging.config import PanelConfig, SingleJudgeConfig
+
+REPLIES = "replies"  # folder in the workspace: what language-model judges have said, by question
+
+
+def build_scores(bench: Workbench, chosen: PromptSlice, plan: ScorePlan) -> list[Outcome]:
+    """Score candidates with one judge; a panel's members first."""
+    done = [outcome for member in plan.members for one in member for outcome in build_scores(bench, chosen, one)]
+    if plan.panel is not None:
+        return [*done, _join_members(bench, plan, plan.panel)]
+    return [*done, _ask_judge(bench, chosen, plan)]
+
+
+def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan) -> Outcome:
+    if plan.judge is None:
+        raise TypeError("neither a judge nor a panel")  # one of the two by construction
+    config = plan.judge.config
+    sources = [bench.store.dataset(step.stage, step.key) for step in plan.candidates]
+
+    def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
+        job = score_job(plan.judge, plan.field, [source.folder for source in sources], bench.store.root / REPLIES)
+        job |= {"prompts": str(bench.prompts_dataset.folder), "slice": chosen.to_json()}
+        job |= {"key": dataset.key, "out": str(dataset.folder)}
+        with stage_bar(f"judging {chosen.title} ({config.kind})") as on_event:
+            facts = run_child(
+                job, environment=judge_environment(config), log=dataset.log_path, lock=lock, on_event=on_event
+            )
+        n_candidates = sum(source.n_rows() for source in sources)
+        scores = check_judged(dataset, n_candidates, bench.recipe.judging.max_unscored, plan.field)
+        return facts | {"rows_in": n_candidates, "unscored": scores.column("score").null_count}
+
+    return build(bench, plan.step, work)
+
+
+def _join_members(bench: Workbench, plan: ScorePlan, panel: PanelConfig) -> Outcome:
+    def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
+        tables = [
+            pa.concat_tables([read_rows(bench.store.dataset(one.step.stage, one.step.key)) for one in member])
+            for member in plan.members
+        ]
+        scores = combine_panel(panel, tables, member_names(members(panel)))
+        dataset.write_shard(0, {MAIN_TABLE: scores})
+        check_judged(dataset, tables[0].num_rows, bench.recipe.judging.max_unscored, plan.field)
+        return {"rows_in": tables[0].num_rows, "unscored": scores.column("score").null_count}
+
+    return build(bench, plan.step, work)
+
+
+def score_job(judge: CastJudge, field: str, candidates: list[Path], replies: Path) -> dict[str, Any]:
+    """Describe a scoring job to `flows.worker`, but for its prompts and its place.
+
+    Args:
+        judge: The judge.
+        field: Its place in the recipe, for messages.
+        candidates: Folders of candidates.
+        replies: Folder for the replies of language models.
+    """
+    return {
+        "job": "score",
+        "candidates": [str(folder) for folder in candidates],
+        "judge": judge.config.model_dump(mode="json"),
+        "model": judge.identity.get("engine"),
+        "comparing": is_comparing(judge.config),
+        "field": field,
+        "replies": str(replies),
+    }
+
+
+def judge_environment(config: SingleJudgeConfig) -> dict[str, str]:
+    """Variables that must stand before a judge's process imports torch or vllm."""
+    engine = getattr(config, "engine", None)
+    threads = getattr(config, "threads", None) or getattr(engine, "threads", 1)
+    environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    if engine == "vllm" or getattr(engine, "name", None) == "vllm":
+        environment |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: 2 s to start instead of 15
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # "auto" reserves a core for a front end that is not there
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+    return environment
