@@ -73,7 +73,8 @@ def test_word_of_scale_belongs_to_the_number(line, number):
 @pytest.mark.parametrize(
     "text",
     ["\\boxed{" * 150_000, "#### " * 200_000, "#### " + "1," * 500_000 + "x", "answer" + "*" * 1_000_000,
-     "\\boxed{" + "1+" * 500_000 + "1}", "answer is " * 100_000, "A: $" * 250_000, "#" * 1_000_000, "A: 1 " + " " * 1_000_000],
+     "\\boxed{" + "1+" * 500_000 + "1}", "answer is " * 100_000, "A: $" * 250_000, "#" * 1_000_000,
+     "A: 1 " + " " * 1_000_000],
 )  # fmt: skip
 def test_megabyte_of_marks_is_read_in_a_moment(text):
     start = time.perf_counter()
