@@ -13,10 +13,11 @@ from flows import alone
 from flows.checks import check_judged
 from flows.judges import cast_judge, is_comparing, members
 from flows.score_plan import member_names
-from flows.score_stage import judge_environment, score_job
+from flows.score_stage import score_job
 from flows.slices import PromptSlice
 from flows.store import Dataset
 from judging.config import JudgeConfig, PanelConfig, SingleJudgeConfig
+from judging.environment import judge_engine_environment
 
 
 def judge_alone(
@@ -73,7 +74,7 @@ def _judge_single(
     job = score_job(cast, field, [Path(alone.lay_input(folder, "candidates", ordered))], replies)
     job |= {"prompts": alone.lay_input(folder, "prompts", prompts), "slice": PromptSlice("all").to_json()}
     out = Dataset("judging", "scores", folder / "scores")
-    alone.run_alone(f"judging ({config.kind})", job, out, judge_environment(config))
+    alone.run_alone(f"judging ({config.kind})", job, out, judge_engine_environment(config))
     return check_judged(out, candidates.num_rows, max_unscored, field)
 
 

@@ -11,6 +11,7 @@ from flows.fields import FieldError, assign, check, read_yaml, resolve_paths
 from flows.iteration import IterationConfig, RetryConfig, value_of_round
 from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
+from judging.chat_config import SelfConfig
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import SimpoConfig, TrainingConfig
 
@@ -120,6 +121,15 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
             raise ValueError(
                 "iteration.stop.annotator_only can't fire where one judge is both judging.annotator and "
                 "evaluation.judge: give evaluation.judge another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gate_is_independent(self) -> "Recipe":
+        if isinstance(self.evaluation.judge, SelfConfig):
+            raise ValueError(
+                "evaluation.judge can't be self: a policy that rates its own successor is no independent judge; give "
+                "it a reward model, a verifier or another language model"
             )
         return self
 

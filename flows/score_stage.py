@@ -15,7 +15,8 @@ from flows.locks import Lock
 from flows.score_plan import ScorePlan, member_names
 from flows.slices import PromptSlice
 from flows.store import MAIN_TABLE, Dataset
-from judging.config import PanelConfig, SingleJudgeConfig
+from judging.config import PanelConfig
+from judging.environment import judge_engine_environment
 
 REPLIES = "replies"  # folder in the workspace: what language-model judges have said, by question
 
@@ -25,22 +26,22 @@ def build_scores(bench: Workbench, chosen: PromptSlice, plan: ScorePlan) -> list
     done = [outcome for member in plan.members for one in member for outcome in build_scores(bench, chosen, one)]
     if plan.panel is not None:
         return [*done, _join_members(bench, plan, plan.panel)]
-    return [*done, _ask_judge(bench, chosen, plan)]
-
-
-def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan) -> Outcome:
     if plan.judge is None:
         raise TypeError("neither a judge nor a panel")  # one of the two by construction
-    config = plan.judge.config
+    return [*done, _ask_judge(bench, chosen, plan, plan.judge)]
+
+
+def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan, judge: CastJudge) -> Outcome:
+    config = judge.config
     sources = [bench.store.dataset(step.stage, step.key) for step in plan.candidates]
 
     def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
-        job = score_job(plan.judge, plan.field, [source.folder for source in sources], bench.store.root / REPLIES)
+        job = score_job(judge, plan.field, [source.folder for source in sources], bench.store.root / REPLIES)
         job |= {"prompts": str(bench.prompts_dataset.folder), "slice": chosen.to_json()}
         job |= {"key": dataset.key, "out": str(dataset.folder)}
         with stage_bar(f"judging {chosen.title} ({config.kind})") as on_event:
             facts = run_child(
-                job, environment=judge_environment(config), log=dataset.log_path, lock=lock, on_event=on_event
+                job, environment=judge_engine_environment(config), log=dataset.log_path, lock=lock, on_event=on_event
             )
         n_candidates = sum(source.n_rows() for source in sources)
         scores = check_judged(dataset, n_candidates, bench.recipe.judging.max_unscored, plan.field)
@@ -81,18 +82,3 @@ def score_job(judge: CastJudge, field: str, candidates: list[Path], replies: Pat
         "field": field,
         "replies": str(replies),
     }
-
-
-def judge_environment(config: SingleJudgeConfig) -> dict[str, str]:
-    """Variables that must stand before a judge's process imports torch or vllm."""
-    engine = getattr(config, "engine", None)
-    threads = getattr(config, "threads", None) or getattr(engine, "threads", 1)
-    environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    if engine == "vllm" or getattr(engine, "name", None) == "vllm":
-        environment |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: 2 s to start instead of 15
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # "auto" reserves a core for a front end that is not there
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-        }
-    return environment
