@@ -2,16 +2,19 @@
 
 A dialogue yields lists of questions, gets the list of their replies back, and returns its result: a rubric's aspects in
 one list, a rationale before a verdict in two, a tournament round by round. While one waits for its replies others go
-on, so the model is never short of work. Replies that are stored already are not asked for again.
+on, so the model is never short of work. Replies that are stored already are not asked for again; a reply is stored
+before the model is asked for the next one.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from judging.chat import ChatModel, Question, Reply
 from judging.judge import Tag
+
+_MOST_HELD_BACK = 256  # results of stored replies that are gathered while the model's other work goes on
 
 Result = TypeVar("Result")
 Dialogue = Generator[list[Question], list[Reply], Result]
@@ -49,13 +52,23 @@ class NoReplies:
 
 @dataclass
 class _Open(Generic[Tag, Result]):
-    """A dialogue that waits for replies."""
+    """A dialogue that waits for replies.
+
+    Attributes:
+        tag: The caller's.
+        dialogue: Its generator.
+        asked: Questions so far.
+        current: Those of them that the dialogue waits for now.
+        replies: Replies to these, by place.
+        is_short: Whether some question has gone without a reply.
+    """
 
     tag: Tag
     dialogue: Dialogue[Result]
-    asked: list[Question] = field(default_factory=list)  # over the whole dialogue
+    asked: list[Question] = field(default_factory=list)
     current: list[Question] = field(default_factory=list)
     replies: dict[int, Reply] = field(default_factory=dict)
+    is_short: bool = False
 
 
 def hold_dialogues(
@@ -70,8 +83,9 @@ def hold_dialogues(
         model: Answers, while it is open.
         replies: Where replies are looked up and kept.
         tagged: Dialogues, begun only as the model needs work.
-        is_done: Whether a result is one to keep; the stored replies of another are forgotten, so that the next run asks
-            again.
+        is_done: Whether a result is one to keep. The stored replies of another are forgotten, so that the next run asks
+            again; but where questions went without a reply (their reasons are the result's, and the others' replies
+            may be fine), the next run asks these only.
     """
     return _Talk(model, replies, iter(tagged), is_done).results()
 
@@ -90,36 +104,34 @@ class _Talk(Generic[Tag, Result]):
         self._stored = replies
         self._waiting = waiting
         self._is_done = is_done
-        self._to_ask: deque[tuple[Hashable, Question]] = deque()
+        self._to_ask: deque[tuple[tuple[int, int], Question]] = deque()
         self._open: dict[int, _Open[Tag, Result]] = {}
         self._ended: deque[tuple[Tag, Result]] = deque()
         self._begun = 0
+        self._in_hand = 0  # questions that the model has
         self._more = True
 
     def results(self) -> Iterator[tuple[Tag, Result]]:
-        while True:
+        while self._more or self._open:
             for (number, place), reply in self._model.ask(self._questions()):
-                one = self._open[number]
-                if reply.reason is None:
-                    self._stored.put(one.current[place], reply)
+                self._in_hand -= 1
                 self._take(number, place, reply)
                 while self._ended:
                     yield self._ended.popleft()
+            if self._in_hand:
+                raise RuntimeError(f"the model has left {self._in_hand} questions without a reply or a reason")
             while self._ended:
                 yield self._ended.popleft()
-            if not self._more and not self._open:
-                return
 
-    def _questions(self) -> Iterator[tuple[Hashable, Question] | None]:
-        """Yield questions as the model asks for them; ends where results wait to be handed on."""
+    def _questions(self) -> Iterator[tuple[tuple[int, int], Question] | None]:
+        """Yield questions as the model asks for them; ends or pauses where results wait to be handed on."""
         while True:
-            while not self._to_ask and self._more:
+            while not self._to_ask and self._more and len(self._ended) < (_MOST_HELD_BACK if self._in_hand else 1):
                 self._begin()
-                if self._ended and len(self._ended) > len(self._open):
-                    return  # all of it was stored: hand it on before more is begun
             if self._to_ask:
+                self._in_hand += 1
                 yield self._to_ask.popleft()
-            elif self._open:
+            elif self._in_hand:
                 yield None
             else:
                 return
@@ -150,17 +162,25 @@ class _Talk(Generic[Tag, Result]):
                     one.replies[place] = stored
             if len(one.replies) < len(one.current):
                 return
-            replies = [one.replies[place] for place in range(len(one.current))]
+            replies = _in_order(one)
 
     def _take(self, number: int, place: int, reply: Reply) -> None:
         one = self._open[number]
+        if reply.reason is None:
+            self._stored.put(one.current[place], reply)
+        else:
+            one.is_short = True
         one.replies[place] = reply
         if len(one.replies) == len(one.current):
-            self._advance(number, [one.replies[place] for place in range(len(one.current))])
+            self._advance(number, _in_order(one))
 
     def _end(self, number: int, result: Result) -> None:
         one = self._open.pop(number)
-        if not self._is_done(result):
+        if not self._is_done(result) and not one.is_short:
             for question in one.asked:
                 self._stored.forget(question)
         self._ended.append((one.tag, result))
+
+
+def _in_order(one: _Open[Tag, Result]) -> list[Reply]:
+    return [one.replies[place] for place in range(len(one.current))]
