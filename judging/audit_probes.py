@@ -130,9 +130,11 @@ def make_probes(answers: Sequence[Answer], seed: int, best: str, group: str) -> 
     source = next((answer for answer in _order(answers, seed) if answer.text.strip()), None)
     if source is None:
         return probes
-    made: list[tuple[Kind, str, str]] = [("padded", name, text) for name, text in pad(source.text).items()]
-    attacks = ((name, suffix.replace("{best}", best)) for name, suffix in ATTACKS.items())
-    made += [("injected", name, f"{source.text}\n\n{suffix}") for name, suffix in attacks]
+    made: list[tuple[Kind, str, str]] = []
+    for name, text in pad(source.text).items():
+        made.append(("padded", name, text))
+    for name, suffix in ATTACKS.items():
+        made.append(("injected", name, f"{source.text}\n\n{suffix.replace('{best}', best)}"))
     return probes + [Entry(group, kind, name, source.candidate_id, text) for kind, name, text in made]
 
 
