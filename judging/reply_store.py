@@ -24,7 +24,7 @@ VERSION = 1
 _WAIT_S = 60.0  # for another process's commit, which takes a millisecond, or its checkpoint, which waits for the disk
 _CHECKSUM_BYTES = 8
 _CACHE_KIB = 1024
-_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR", "SQLITE_SCHEMA", "SQLITE_MISMATCH"}
+_DAMAGED = {"", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR", "SQLITE_SCHEMA", "SQLITE_MISMATCH"}
 
 
 class ReplyStore:
@@ -110,9 +110,11 @@ class ReplyStore:
         """Say which file is in trouble, and what to do about it."""
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if any(name.startswith(damaged) for damaged in _DAMAGED):
+            name = getattr(error, "sqlite_errorname", "")  # none where Python itself cannot decode a value
+            if "_".join(name.split("_")[:2]) in _DAMAGED:
                 raise ValueError(self._damage(str(error))) from error
             if name.startswith("SQLITE_BUSY"):
                 advice = f"another process has held it for {_WAIT_S:g} s: wait for its end"
