@@ -127,7 +127,7 @@ class _Builder:
         self._limits = limits
         self._longest = longest
         self._identity = rendering.tokenizer_identity(tokenizer)
-        self._end_id = _end_of_turn(tokenizer, limits.stop_ids)
+        self._end_id = end_of_turn(tokenizer, limits.stop_ids)
         self._prompts: dict[str, list[int] | None] = {}
 
     def prompt(self, row: dict[str, Any]) -> list[int] | None:
@@ -196,7 +196,7 @@ class _Builder:
         return str(text).count(str(self._tokenizer.bos_token))
 
 
-def _end_of_turn(tokenizer: Any, stop_ids: Set[int]) -> int:
+def end_of_turn(tokenizer: Any, stop_ids: Set[int]) -> int:
     """Give the stop token that the chat template ends an answer with, as the policy's own answers do.
 
     It is not always EOS: Gemma ends a turn with <end_of_turn>, Phi with <|end|>. A template that writes none, or that
