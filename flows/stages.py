@@ -26,7 +26,7 @@ from flows.tables import read_first
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
-from judging.pairing import explain_no_pairs, pair_best_worst
+from judging.pairing import explain_no_pairs, pair_candidates
 from training.replay import mix_pairs
 
 
@@ -103,7 +103,8 @@ def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
         candidates = pa.concat_tables([read_rows(store.dataset("generation", step.key)) for step in planned.candidates])
         scores = pa.concat_tables([read_rows(store.dataset("judging", step.key)) for step in planned.score_steps])
         prompts = slice_prompts(bench, planned.chosen)
-        tables = pair_best_worst(prompts, candidates, scores, bench.recipe.judging.pairing)
+        own = {planned.spec.policies.good.key}
+        tables = pair_candidates(prompts, candidates, scores, bench.recipe.judging.pairing, own)
         if not tables.pairs.num_rows:
             raise StageError(explain_no_pairs(tables.drops))
         dataset.write_shard(0, {MAIN_TABLE: tables.pairs, "drops": tables.drops})

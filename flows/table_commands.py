@@ -51,10 +51,10 @@ def pair(
 ) -> None:
     """Pair the best with the worst scored candidate of each prompt."""
     from judging.config import PairingConfig
-    from judging.pairing import explain_no_pairs, pair_best_worst
+    from judging.pairing import explain_no_pairs, pair_candidates
 
     with user_errors():
-        tables = pair_best_worst(
+        tables = pair_candidates(
             alone.load_prompts(prompts),
             alone.load_table(candidates, CANDIDATES),
             alone.load_table(scores, SCORES),

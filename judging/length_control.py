@@ -9,38 +9,27 @@ lose, and paying for length would undo that; a policy that gets shorter is for t
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from judging.best_worst import Picked
-from judging.joined import Floats, Joined
+from judging.joined import Floats, Ints, Joined
 
 _FINENESS = 64  # the first alpha tried moves the longest difference in length by this part of a usual score difference
 _HALVINGS = 20  # of a bracket; alpha is then known to a millionth of its size
 
 
-def penalise_length(joined: Joined, alpha: float) -> Joined:
-    """Take alpha for each character off the scores.
-
-    Args:
-        joined: Scored candidates.
-        alpha: Units of the score per character.
-    """
-    return replace(joined, score=joined.score - alpha * joined.length)
-
-
-def fit_alpha(joined: Joined, rule: Callable[[Joined], Picked], min_margin: float) -> float:
+def fit_alpha(scored: Joined, mean_length_gap: Callable[[float], float | None]) -> float:
     """Find the smallest price of a character at which chosen and rejected answers have one mean length.
 
-    With alpha rising a prompt's chosen answer only gets shorter, its rejected one only longer, and their own scores
-    only come closer, so a smaller alpha keeps more pairs. Doubling alphas are tried until the mean gap is 0 or below,
-    then the last step is halved again and again. Lengths are summed as whole numbers: no order of rows changes alpha.
+    Where a rule takes the best, with alpha rising a prompt's chosen answer only gets shorter and the rejected one only
+    longer, and their own scores only come closer, so a smaller alpha keeps more pairs. Doubling alphas are tried until
+    the mean gap is 0 or below, then the last step is halved again and again. Lengths are summed as whole numbers: no
+    order of rows changes alpha.
 
     Args:
-        joined: Scored candidates.
-        rule: Picks the pairs.
-        min_margin: Pairs need a difference of their own scores above this.
+        scored: Scored candidates, those that pairs are picked from.
+        mean_length_gap: Gives for an alpha the mean characters of the chosen less those of the rejected answers of the
+            pairs that stay; None where none does.
 
     Returns:
         Alpha >= 0 in units of the score per character, the one of those tried with the smallest gap; 0 where the
@@ -50,7 +39,7 @@ def fit_alpha(joined: Joined, rule: Callable[[Joined], Picked], min_margin: floa
     gaps: dict[float, float] = {}
 
     def chosen_is_longer(alpha: float) -> bool:
-        gap = _mean_gap(joined, rule(penalise_length(joined, alpha)), min_margin)
+        gap = mean_length_gap(alpha)
         if gap is not None:
             gaps[alpha] = gap
         return gap is not None and gap > 0
@@ -58,7 +47,7 @@ def fit_alpha(joined: Joined, rule: Callable[[Joined], Picked], min_margin: floa
     if not chosen_is_longer(0.0):
         return 0.0
     below = above = 0.0
-    for above in _doubling_alphas(joined):
+    for above in _doubling_alphas(scored):
         if not chosen_is_longer(above):
             break
         below = above
@@ -71,12 +60,13 @@ def fit_alpha(joined: Joined, rule: Callable[[Joined], Picked], min_margin: floa
     return min(gaps, key=lambda alpha: (abs(gaps[alpha]), alpha))
 
 
-def measure_length(joined: Joined, pairs: Picked) -> dict[str, float]:
+def measure_length(joined: Joined, chosen: Ints, rejected: Ints) -> dict[str, float]:
     """Measure what a round's scores and pairs say about length.
 
     Args:
         joined: Scored candidates.
-        pairs: The pairs that were made of them.
+        chosen: Entries of the chosen answers of the pairs that were made of them.
+        rejected: Entries of the rejected ones.
 
     Returns:
         `length_gap`: mean characters of the chosen less those of the rejected answers; left out without pairs.
@@ -84,25 +74,17 @@ def measure_length(joined: Joined, pairs: Picked) -> dict[str, float]:
         lengths both vary; left out where there are none.
     """
     facts: dict[str, float] = {}
-    if pairs.chosen.size:
-        facts["length_gap"] = float(np.mean(joined.length[pairs.chosen] - joined.length[pairs.rejected]))
+    if chosen.size:
+        facts["length_gap"] = float(np.mean(joined.length[chosen] - joined.length[rejected]))
     correlations = _correlations(joined)
     if correlations.size:
         facts["score_length_correlation"] = math.fsum(correlations) / correlations.size
     return facts
 
 
-def _mean_gap(joined: Joined, picked: Picked, min_margin: float) -> float | None:
-    """Give the mean characters of chosen less rejected over the pairs that stay; None where none does."""
-    stay = joined.score[picked.chosen] - joined.score[picked.rejected] > min_margin
-    if not stay.any():
-        return None
-    return float(np.mean(joined.length[picked.chosen[stay]] - joined.length[picked.rejected[stay]]))
-
-
-def _doubling_alphas(joined: Joined) -> list[float]:
+def _doubling_alphas(scored: Joined) -> list[float]:
     """Give alphas from one that changes next to nothing to one at which one character outweighs any score."""
-    scored, starts = _scored(joined)
+    starts = np.flatnonzero(np.diff(scored.prompt, prepend=-1))
     scores = np.maximum.reduceat(scored.score, starts) - np.minimum.reduceat(scored.score, starts)
     lengths = np.maximum.reduceat(scored.length, starts) - np.minimum.reduceat(scored.length, starts)
     smallest = float(np.median(scores[scores > 0])) / int(lengths.max()) / _FINENESS
@@ -135,6 +117,5 @@ def _centre(values: Floats, starts: np.ndarray, sizes: np.ndarray) -> Floats:
 
 def _scored(joined: Joined) -> tuple[Joined, np.ndarray]:
     """Give the scored candidates, and where in them each prompt starts."""
-    rows = np.flatnonzero(~np.isnan(joined.score))
-    scored = Joined(joined.row[rows], joined.prompt[rows], joined.score[rows], joined.length[rows])
+    scored = joined.take(np.flatnonzero(~np.isnan(joined.score)))
     return scored, np.flatnonzero(np.diff(scored.prompt, prepend=-1))

@@ -1,32 +1,30 @@
-"""Scored candidates in, preference pairs out: the best and the worst answer of each prompt, as in Iterative DPO.
+"""Scored candidates in, preference pairs out, and a ledger row for everything that is in no pair.
 
-The order of the rows that come in changes nothing: prompts keep the order of the prompts table, candidates are taken by
-sample index. Work is done on columns; a million candidates take three to four CPU-seconds, ledger included; length
-control takes one more.
+The rule and what pairs must be are the config's (`judging.pairing_config`); nothing is judged again, so that the same
+scores can be paired in many ways. The order of the rows that come in changes nothing: prompts keep the order of the
+prompts table, candidates are taken by sample index, and what is drawn at random hangs on ids. Work is done on columns;
+a million candidates take some four CPU-seconds, ledger included.
 """
 
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported.
 
-import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from judging.best_worst import Picked, pick_best_worst
-from judging.config import PairingConfig
-from judging.joined import Ints, Joined, join_candidates
-from judging.length_control import fit_alpha, measure_length, penalise_length
-from judging.pairing_drops import FEWEST_SCORED, build_drops
-from judging.schema import PAIRS
+from judging.joined import FEWEST_SCORED, Joined, join_candidates
+from judging.length_control import measure_length
+from judging.pair_rows import build_pairs
+from judging.pairing_config import PairingConfig
+from judging.pairing_drops import build_drops
+from judging.picking import pick_pairs
 
 log = logging.getLogger(__name__)
-
-_BLOCK = 20_000  # texts in one array; 2 GiB would take 100,000 characters each
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class PairTables:
     """What pairing gives.
 
     Attributes:
-        pairs: Table of `judging.schema.PAIRS`, at most one pair a prompt.
+        pairs: Table of `judging.schema.PAIRS`, prompt by prompt.
         drops: Table of `generation.schema.DROPS`: every prompt without a pair and every candidate that is in none.
         facts: `length_alpha`, the price of a character in units of the score, 0 without length control, and what
             `judging.length_control.measure_length` gives.
@@ -45,35 +43,55 @@ class PairTables:
     facts: dict[str, float]
 
 
-def pair_best_worst(prompts: pa.Table, candidates: pa.Table, scores: pa.Table, config: PairingConfig) -> PairTables:
-    """Pair the best with the worst scored candidate of each prompt.
+def pair_candidates(
+    prompts: pa.Table,
+    candidates: pa.Table,
+    scores: pa.Table,
+    config: PairingConfig,
+    on_policy: Set[str] | None = None,
+) -> PairTables:
+    """Pair the scored candidates of each prompt.
 
     Args:
         prompts: Table of `generation.schema.PROMPTS`; those without candidates are not looked at.
         candidates: Table of `generation.schema.CANDIDATES`.
         scores: Table of `judging.schema.SCORES` of one judge, one row a candidate, in any order.
-        config: The rule, and the margin that a pair needs.
+        config: The rule, and what a pair must be.
+        on_policy: What the policy that is trained is called in the candidates' `policy`; None = nobody has said, and
+            `require_on_policy` can't be asked for.
 
     Raises:
-        ValueError: If a candidate has no prompt or not exactly one score row, or an id stands twice.
+        ValueError: If a candidate has no prompt or not exactly one score row, an id stands twice, a score is infinite,
+            or `require_on_policy` is asked for and no candidate is of such a policy.
         RuntimeError: If prompts or candidates were lost on the way.
     """
-    joined = join_candidates(prompts, candidates, scores)
-    rule = _RULES[config.rule]
-    alpha = fit_alpha(joined, rule, config.min_margin) if config.length_control == "fitted" else 0.0
-    picked = rule(penalise_length(joined, alpha))
-    margin = np.full(len(prompts), np.nan)
-    margin[picked.prompt] = joined.score[picked.chosen] - joined.score[picked.rejected]
-    keep = margin[picked.prompt] > config.min_margin
-    kept = Picked(picked.prompt[keep], picked.chosen[keep], picked.rejected[keep])
-    pairs = _build_pairs(prompts, candidates, joined, kept, config.rule)
-    used = np.zeros(len(candidates), dtype=bool)
-    used[kept.chosen] = used[kept.rejected] = True
-    drops = build_drops(prompts, candidates, joined, used, margin, config.min_margin)
+    joined = join_candidates(prompts, candidates, scores, on_policy or frozenset(), config.seed)
+    check_on_policy(candidates, joined, config, on_policy)
+    picked = pick_pairs(joined, config)
+    pairs = build_pairs(prompts, candidates, joined, picked, config)
+    drops = build_drops(prompts, candidates, joined, picked, config)
     check_conservation(candidates, pairs, drops)
-    facts = {"length_alpha": alpha} | measure_length(joined, kept)
+    facts = {"length_alpha": picked.alpha} | measure_length(joined, picked.chosen, picked.rejected)
     log.info("%d pairs from %d prompts, %d candidates", len(pairs), len(np.unique(joined.prompt)), len(candidates))
     return PairTables(pairs, drops, facts)
+
+
+def check_on_policy(candidates: pa.Table, joined: Joined, config: PairingConfig, on_policy: Set[str] | None) -> None:
+    """Check that it can be told which candidates are on-policy, where that matters.
+
+    Raises:
+        ValueError: Names the policies that there are.
+    """
+    if not config.require_on_policy or not joined.row.size:
+        return
+    known = sorted(candidates["policy"].drop_null().unique().to_pylist())
+    shown = ", ".join(known[:10]) or "not named"
+    if not on_policy:
+        raise ValueError(f"require_on_policy: say which policy is trained; those of the candidates are {shown}")
+    if not joined.on_policy.any():
+        raise ValueError(
+            f"require_on_policy: no candidate is of {', '.join(sorted(on_policy))}; their policies are {shown}"
+        )
 
 
 def explain_no_pairs(drops: pa.Table) -> str:
@@ -81,11 +99,15 @@ def explain_no_pairs(drops: pa.Table) -> str:
     rows = drops.filter(pc.equal(drops["kind"], "prompt"))
     if not len(rows):
         return "pairing made no pair: it was given no candidates"
-    is_tie = pc.equal(rows["reason"], "tied")
-    tied, few = rows.filter(is_tie), rows.filter(pc.invert(is_tie))
-    equal = tied.filter(pc.equal(tied["value"], 0.0))
-    near = tied.filter(pc.greater(tied["value"], 0.0))
     parts = [f"pairing made no pair from {len(rows)} prompts"]
+    tied = rows.filter(pc.equal(rows["reason"], "tied"))
+    # A tie's value is 0 in units of the score, 0.5 as a probability, where the threshold is at least that.
+    probabilities = (
+        pc.all(pc.greater_equal(tied["value"], 0.5)).as_py()
+        and pc.all(pc.greater_equal(tied["threshold"], 0.5)).as_py()
+    )
+    is_equal = pc.equal(tied["value"], 0.5 if probabilities else 0.0)
+    equal, near = tied.filter(is_equal), tied.filter(pc.invert(is_equal))
     if len(equal):
         parts.append(
             f"{len(equal)} are tied: every candidate of a prompt got the same score{_shared_score(drops)}; either the "
@@ -98,11 +120,9 @@ def explain_no_pairs(drops: pa.Table) -> str:
             f"{len(near)} have a margin of at most judging.pairing.min_margin {near['threshold'][0]}, the largest "
             f"margin is {pc.max(near['value'])}: lower judging.pairing.min_margin"
         )
-    if len(few):
-        parts.append(
-            f"{len(few)} have fewer than {FEWEST_SCORED} scored candidates: sample more than one candidate a prompt "
-            "and look at the reasons of the unscored ones"
-        )
+    for reason, advice in _ADVICE.items():
+        if found := pc.sum(pc.equal(rows["reason"], reason)).as_py():
+            parts.append(f"{found} {advice}")
     return "; ".join(parts)
 
 
@@ -110,15 +130,19 @@ def check_conservation(candidates: pa.Table, pairs: pa.Table, drops: pa.Table) -
     """Check that no prompt and no candidate was lost or counted twice, over distinct ids.
 
     Raises:
-        RuntimeError: Unless prompts in = with a pair + dropped, and candidates in = in a pair + dropped.
+        RuntimeError: Unless prompts in = with a pair + dropped, and candidates in = in a pair + dropped; or a pair
+            stands twice.
     """
+    if len(pairs["pair_id"].unique()) != len(pairs):
+        raise RuntimeError(f"pairing doubled pairs: {len(pairs)} hold {len(pairs['pair_id'].unique())} ids")
     in_pairs = pa.chunked_array([*pairs["chosen_id"].chunks, *pairs["rejected_id"].chunks], pa.string())
-    for kind, came_in, kept in (
+    for kind, came_in, paired in (
         ("prompt", candidates["prompt_id"].unique(), pairs["prompt_id"]),
         ("candidate", candidates["candidate_id"], in_pairs),
     ):
+        kept = paired.unique()
         dropped = drops.filter(pc.equal(drops["kind"], kind))["id"]
-        out = pa.chunked_array([*kept.chunks, *dropped.chunks], pa.string())
+        out = pa.chunked_array([kept, *dropped.chunks], pa.string())
         same_ids = pc.all(pc.is_in(came_in, value_set=out), min_count=0).as_py()
         if not (len(came_in) == len(out) == len(out.unique()) and same_ids):
             raise RuntimeError(
@@ -127,40 +151,23 @@ def check_conservation(candidates: pa.Table, pairs: pa.Table, drops: pa.Table) -
             )
 
 
-_RULES: dict[str, Callable[[Joined], Picked]] = {"best_worst": pick_best_worst}
-
-
-def _build_pairs(prompts: pa.Table, candidates: pa.Table, joined: Joined, picked: Picked, rule: str) -> pa.Table:
-    prompt_rows = prompts.select(["prompt_id", "messages", "split", "source"]).take(picked.prompt)
-    columns: dict[str, object] = {name: prompt_rows[name] for name in prompt_rows.column_names}
-    hashes: list[pa.ChunkedArray] = []
-    others = candidates.drop_columns("text")
-    for side, entries in (("chosen", picked.chosen), ("rejected", picked.rejected)):
-        taken = others.take(joined.row[entries])
-        columns |= {f"{side}_id": taken["candidate_id"], f"{side}_score": joined.score[entries]}
-        columns[side] = _take_texts(candidates["text"], joined.row[entries])
-        for name in ("token_ids", "finish_reason", "logprob_sum", "policy", "tokenizer"):
-            columns[f"{side}_{name}"] = taken[name]
-        hashes.append(taken["prompt_hash"])
-    columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
-    columns["margin"] = joined.score[picked.chosen] - joined.score[picked.rejected]
-    columns["rule"] = pa.repeat(rule, len(prompt_rows))
-    ids = pa.table({name: columns[name] for name in ("prompt_id", "chosen_id", "rejected_id")})
-    columns["pair_id"] = [pair_id(**row) for row in ids.to_pylist()]
-    return pa.table([columns[name] for name in PAIRS.names], schema=PAIRS)
-
-
-def _take_texts(texts: pa.ChunkedArray, rows: Ints) -> pa.ChunkedArray:
-    """Take texts in blocks: `take` joins its input, and an Arrow string array ends at 2 GiB."""
-    joined = texts.cast(pa.large_string()).combine_chunks()
-    blocks = (rows[start : start + _BLOCK] for start in range(0, rows.size, _BLOCK))
-    return pa.chunked_array([joined.take(pa.array(block)).cast(pa.string()) for block in blocks], pa.string())
-
-
-def pair_id(prompt_id: str, chosen_id: str, rejected_id: str) -> str:
-    """Hash what a pair is made of: 24 hexadecimal characters (96 bits) of BLAKE2b."""
-    parts = "\n".join(("pair", prompt_id, chosen_id, rejected_id))
-    return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+_ADVICE = {
+    "too_few_scored": f"have fewer than {FEWEST_SCORED} scored candidates: sample more than one candidate a prompt and "
+    "look at the reasons of the unscored ones",
+    "all_correct": "have correct answers only: take harder prompts, or raise judging.pairing.pass_score",
+    "none_correct": "have no correct answer: take easier prompts, sample more, or lower judging.pairing.pass_score",
+    "same_text": "have different scores for one text only: the judge is noisy, the answers are alike; raise the "
+    "sampling temperature",
+    "truncated": "have no finished answer that is better than another one: raise generation.sampling.max_new_tokens, "
+    "or set judging.pairing.chosen_must_finish to false",
+    "low_score": "have no better answer of judging.pairing.min_chosen_score: lower it",
+    "max_margin": "have margins above judging.pairing.max_margin only: raise it",
+    "length_band": "have pairs outside of judging.pairing.length_band only: raise it",
+    "off_policy": "have no pair with a side of the policy that is trained: sample from it, or set "
+    "judging.pairing.require_on_policy to false",
+    "length_control": "have no better answer once length has its price: use a judge that looks at more than length, or "
+    "set judging.pairing.length_control to none",
+}
 
 
 def _shared_score(drops: pa.Table) -> str:

@@ -47,9 +47,10 @@ PAIRS = pa.schema(
         ("rule", pa.string()),  # the pairing rule
         ("split", pa.string()),  # train | eval | vault
         ("source", pa.string()),
+        ("weight", pa.float64()),  # how much it counts, in (0, 1]; null = 1
     ]
 )
 
 # Part of every cache key of the stage; raised by hand when its code gives other answers for the same input.
 SCORES_VERSION = 2
-PAIRS_VERSION = 1
+PAIRS_VERSION = 2

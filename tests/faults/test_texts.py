@@ -26,7 +26,7 @@ from generation.scripted_engine import ScriptedEngine
 from generation.sources import source_files
 from judging.config import PairingConfig
 from judging.judge import Verdict
-from judging.pairing import pair_best_worst
+from judging.pairing import pair_candidates
 from judging.rubric import parse_verdict, quote_verdicts
 from judging.scoring import Scoring, scores_table
 from tests.evaluation.conftest import run_report
@@ -68,7 +68,7 @@ def pair_all(prompts: pa.Table, candidates: pa.Table) -> pa.Table:
     stage = Scoring(ByLength(), "length", prompts)
     items = stage.items(candidates)
     scores = scores_table("length", items, [Verdict(float(len(item.text))) for item in items])
-    return pair_best_worst(prompts, candidates, scores, PairingConfig()).pairs
+    return pair_candidates(prompts, candidates, scores, PairingConfig()).pairs
 
 
 def test_answer_with_markup(run_report):

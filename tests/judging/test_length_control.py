@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from generation.schema import CANDIDATES, PROMPTS
 from judging.config import PairingConfig
-from judging.pairing import pair_best_worst
+from judging.pairing import pair_candidates
 from judging.schema import SCORES
 
 
@@ -16,7 +16,7 @@ def pair(answers, length_control="fitted", min_margin=0.0):
     """Pair answers given as (prompt, score, characters); their ids are a0, a1, ..."""
     prompts = sorted({prompt for prompt, *_ in answers})
     rows = [
-        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row, "text": "x" * characters, "score": score}
+        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row, "text": chr(97 + row % 26) * characters, "score": score}
         for row, (prompt, score, characters) in enumerate(answers)
     ]
     return pair_rows(prompts, rows, length_control, min_margin)
@@ -28,7 +28,7 @@ def pair_rows(prompts, rows, length_control="fitted", min_margin=0.0):
         pa.Table.from_pylist([{name: row[name] for name in schema.names if name in row} for row in records], schema)
         for schema, records in ((PROMPTS, questions), (CANDIDATES, rows), (SCORES, rows))
     )
-    return pair_best_worst(*tables, PairingConfig(length_control=length_control, min_margin=min_margin))
+    return pair_candidates(*tables, PairingConfig(length_control=length_control, min_margin=min_margin))
 
 
 def length_biased(bias, n_prompts=300, k=8, seed=0):
@@ -70,7 +70,7 @@ def test_pair_that_only_its_length_would_decide_is_dropped_with_a_reason_of_its_
     assert (prompt["reason"], prompt["threshold"]) == ("length_control", 0.0)
     assert prompt["value"] == pytest.approx(0.999 - 1.0)
     assert {id: row["reason"] for (kind, id), row in drops.items() if kind == "candidate"} == {
-        "a2": "not_best_or_worst", "a5": "length_control", "a6": "length_control",
+        "a2": "not_picked", "a5": "length_control", "a6": "length_control",
     }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_control_never_widens_the_gap_and_leaves_pairs_where_there_were_some(ans
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_order_of_the_rows_changes_nothing(answers, random):
     rows = [
-        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row % 3, "text": "x" * length, "score": score}
+        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row % 3, "text": chr(97 + row) * length, "score": score}
         for row, (prompt, score, length) in enumerate(answers)
     ]
     straight, turned = pair_rows("pqrs", rows), pair_rows("pqrs", random.sample(rows, len(rows)))

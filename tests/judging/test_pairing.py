@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from generation.schema import CANDIDATES, DROPS, PROMPTS
 from judging.config import PairingConfig
-from judging.pairing import check_conservation, explain_no_pairs, pair_best_worst
+from judging.pairing import check_conservation, explain_no_pairs, pair_candidates
 from judging.schema import PAIRS, SCORES
 
 
@@ -26,7 +26,8 @@ def prompts(*ids):
     )  # fmt: skip
 
 
-def candidate(id, prompt_id="p", text="text", index=0, **fields):
+def candidate(id, prompt_id="p", text=None, index=0, **fields):
+    text = f"{id:8.8}" if text is None else text  # all of one length, no two alike
     return {"candidate_id": id, "prompt_id": prompt_id, "text": text, "sample_index": index, **fields}
 
 
@@ -35,7 +36,7 @@ def scores(**by_id):
 
 
 def pair(prompt_table, candidate_rows, score_table, **config):
-    return pair_best_worst(prompt_table, rows(CANDIDATES, *candidate_rows), score_table, PairingConfig(**config))
+    return pair_candidates(prompt_table, rows(CANDIDATES, *candidate_rows), score_table, PairingConfig(**config))
 
 
 def ids(tables):
@@ -51,7 +52,7 @@ def test_highest_score_is_chosen_and_lowest_rejected():
         prompts("p"), [candidate("a", index=0), candidate("b", index=1), candidate("c", index=2)], scores(a=2, b=3, c=1)
     )
     assert ids(tables) == [("b", "c")]
-    assert drops(tables) == {("candidate", "a"): "not_best_or_worst"}
+    assert drops(tables) == {("candidate", "a"): "not_picked"}
     assert tables.pairs.schema == PAIRS
     assert tables.drops.schema == DROPS
 
@@ -70,7 +71,7 @@ def test_pair_carries_what_training_wants():
         "chosen_logprob_sum": -1.5, "chosen_policy": "x", "chosen_tokenizer": "t", "chosen_score": 1.0,
         "rejected_id": "b", "rejected": "wrong", "rejected_token_ids": None, "rejected_finish_reason": "length",
         "rejected_logprob_sum": None, "rejected_policy": "y", "rejected_tokenizer": None, "rejected_score": 0.25,
-        "margin": 0.75, "rule": "best_worst", "prompt_hash": "h",
+        "margin": 0.75, "rule": "best_worst", "prompt_hash": "h", "weight": None,
     }  # fmt: skip
 
 
@@ -164,7 +165,7 @@ def test_last_prompts_are_paired_too():
 
 def test_texts_taken_in_blocks_stay_with_their_pairs(monkeypatch):
     # All at once, more than 2 GiB of texts would overflow an Arrow string array.
-    monkeypatch.setattr("judging.pairing._BLOCK", 2)
+    monkeypatch.setattr("judging.pair_rows._BLOCK", 2)
     table = [candidate(f"c{row}", f"p{row // 2}", f"text {row}", row % 2) for row in range(10)]
     tables = pair(prompts(*(f"p{row}" for row in range(5))), table, scores(**{f"c{row}": row for row in range(10)}))
     assert tables.pairs["chosen"].to_pylist() == [f"text {row}" for row in (1, 3, 5, 7, 9)]
