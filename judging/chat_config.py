@@ -109,7 +109,7 @@ class PairwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     round_robin plays all."""
     rounds: int = Field(default=3, ge=1)
     """Rounds of swiss; more ranks finer and costs k calls each."""
-    prior: float = Field(default=0.1, gt=0)
+    prior: float = Field(default=0.1, ge=0.01)
     """Wins both ways that each pair of answers is given in the Bradley-Terry fit; higher pulls strengths together."""
 
     @model_validator(mode="after")

@@ -93,6 +93,24 @@ def parse_arena_hard(reply: str) -> PairVerdict:
     return _settle(reply, ["".join(label.split()).upper() for label in said], _ARENA_HARD)
 
 
+def join_orders(shown_first: PairVerdict, shown_second: PairVerdict) -> float | None:
+    """Give an answer's share of the win from both orders: the mean chance, but a tie unless both name the same winner.
+
+    Where the orders disagree the place has decided more than the answers; what the mean then holds is mostly noise.
+
+    Args:
+        shown_first: The verdict where the answer was A.
+        shown_second: The verdict where it was B.
+
+    Returns:
+        A share in [0, 1]; None = one of the two has no verdict. One order alone is biased, so it does not count.
+    """
+    if shown_first.win is None or shown_second.win is None:
+        return None
+    first, second = shown_first.win, 1 - shown_second.win
+    return (first + second) / 2 if (first - 0.5) * (second - 0.5) > 0 else 0.5
+
+
 def _said(reply: str) -> list[str]:
     """Give the lines after the last end of thoughts that is not quoted from an answer, without quoted lines."""
     lines = [line for line in reply.splitlines() if not line.lstrip().startswith(">")]
