@@ -3,7 +3,8 @@ import threading
 import pytest
 
 from judging.judge import Item
-from judging.maths import Maths, grade_answers
+from judging.maths import Maths, load_grade
+from judging.timed import grade_in_time
 
 RIGHT = {"marked": 1.0}, 1.0
 WRONG = {"marked": 1.0}, 0.0
@@ -11,7 +12,7 @@ UNMARKED = {"marked": 0.0}, 0.0
 
 
 def grade(text, reference):
-    verdict = grade_answers([(text, reference)])[0]
+    verdict = grade_in_time(load_grade, [(text, reference)])[0]
     return verdict.aspects, verdict.score
 
 
@@ -96,13 +97,13 @@ def test_answer_without_a_mark_scores_zero_however_right(text):
 
 @pytest.mark.parametrize("reference", [None, "", "five", r"\text{yes}", "#### none"])
 def test_reference_without_a_number_leaves_the_answer_unscored(reference):
-    verdict = grade_answers([("#### 5", reference)])[0]
+    verdict = grade_in_time(load_grade, [("#### 5", reference)])[0]
     assert (verdict.score, verdict.reason) == (None, "no_reference")
 
 
-def test_answer_that_keeps_the_library_busy_is_unscored_and_the_next_one_is_graded(monkeypatch):
-    monkeypatch.setattr("judging.maths._LIMIT_S", 0.5)
-    bomb, next_one = grade_answers([(r"\boxed{9^{9^{9}}}", "5"), ("#### 5", "5")])
+def test_answer_that_keeps_the_library_busy_is_unscored_and_the_next_one_is_graded():
+    rows = [(r"\boxed{9^{9^{9}}}", "5"), ("#### 5", "5")]
+    bomb, next_one = grade_in_time(load_grade, rows, limit_s=0.5)
     assert (bomb.score, bomb.reason) == (None, "timeout")
     assert next_one.score == 1.0
 
