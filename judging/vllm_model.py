@@ -50,17 +50,11 @@ class VllmModel:
 
     def __enter__(self) -> Self:
         """Load the model."""
+        self._tokenizer = _load_tokenizer(self._config)
+        self._stack = ExitStack()
+        self._llm: LLM = self._stack.enter_context(open_vllm(self._config.kv_cache_mb, **_arguments(self._config)))
         from vllm.lora.request import LoRARequest
 
-        with ExitStack() as stack:
-            self._llm: LLM = stack.enter_context(open_vllm(self._config.kv_cache_mb, **_arguments(self._config)))
-            self._tokenizer: Any = self._llm.get_tokenizer()
-            if self._tokenizer.chat_template is None:
-                raise ValueError(
-                    f"model {self._config.model!r} has a tokenizer without a chat template: a judge is asked in "
-                    "messages, so use an instruction-tuned model"
-                )
-            self._stack = stack.pop_all()
         self._special_tokens: list[str] = self._tokenizer.all_special_tokens
         # One adapter for as long as the engine lives: vLLM's prefix cache knows it by its name alone.
         self._adapter = LoRARequest("judge", 1, self._config.adapter) if self._config.adapter else None
@@ -130,6 +124,20 @@ class VllmModel:
             detail = f"{len(ids)} tokens and {question.max_new_tokens} for the reply, of {self._max_model_len}"
             return Reply([], "too_long", detail, n_tokens_in=len(ids))
         return ids
+
+
+def _load_tokenizer(config: OfflineConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            f"model {config.model!r} has a tokenizer without a chat template: a judge is asked in messages, so use an "
+            "instruction-tuned model"
+        )
+    return tokenizer
 
 
 def _arguments(config: OfflineConfig) -> dict[str, Any]:
