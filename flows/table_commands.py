@@ -1,4 +1,4 @@
-"""Commands for the stages that are pure functions of tables: import, pair, filter, evaluate."""
+"""Commands for the stages that are pure functions of tables: import, filter, evaluate."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ import typer
 from flows import alone
 from flows.fields import check, read_settings
 from flows.store import MAIN_TABLE
-from flows.terminal import AsJson, CandidatesFile, Output, PromptsFile, ScoresFile, Settings, print_outcome, user_errors
+from flows.terminal import AsJson, Output, Settings, print_outcome, user_errors
 from generation.schema import CANDIDATES
 from judging.schema import PAIRS, SCORES
 
@@ -38,31 +38,6 @@ def import_command(
         rows: dict[str, int] = {}
         for name, table in named.items():
             rows |= alone.write_outputs(output / f"{name}.parquet", {MAIN_TABLE: table})
-        print_outcome(rows, {"drops": alone.drop_reasons(tables.drops)}, as_json)
-
-
-def pair(
-    prompts: PromptsFile,
-    candidates: CandidatesFile,
-    scores: ScoresFile,
-    output: Output,
-    settings: Settings = [],  # noqa: B006  typer needs the list
-    as_json: AsJson = False,
-) -> None:
-    """Pair the best with the worst scored candidate of each prompt."""
-    from judging.config import PairingConfig
-    from judging.pairing import explain_no_pairs, pair_candidates
-
-    with user_errors():
-        tables = pair_candidates(
-            alone.load_prompts(prompts),
-            alone.load_table(candidates, CANDIDATES),
-            alone.load_table(scores, SCORES),
-            check(PairingConfig, read_settings(settings), "--set"),
-        )
-        if not tables.pairs.num_rows:
-            raise ValueError(explain_no_pairs(tables.drops))
-        rows = alone.write_outputs(output, {MAIN_TABLE: tables.pairs, "drops": tables.drops})
         print_outcome(rows, {"drops": alone.drop_reasons(tables.drops)}, as_json)
 
 

@@ -286,16 +286,21 @@ def test_pairs_agree_with_a_plain_loop_and_nothing_is_lost(case, min_margin):
         if len(own) < 2:
             continue
         best = min(own, key=lambda row: (-by_id[row["candidate_id"]], len(row["text"]), row["sample_index"], _id(row)))
-        worst = min(
-            own,
-            key=lambda row: (
-                by_id[row["candidate_id"]],
-                abs(len(row["text"]) - len(best["text"])),
-                -row["sample_index"],
-                -_id(row),
-            ),
-        )
-        if by_id[best["candidate_id"]] - by_id[worst["candidate_id"]] > min_margin:
+        lower = [
+            row
+            for row in own
+            if by_id[best["candidate_id"]] - by_id[row["candidate_id"]] > min_margin and row["text"] != best["text"]
+        ]
+        if lower:
+            worst = min(
+                lower,
+                key=lambda row: (
+                    by_id[row["candidate_id"]],
+                    abs(len(row["text"]) - len(best["text"])),
+                    -row["sample_index"],
+                    -_id(row),
+                ),
+            )
             expected.append((best["candidate_id"], worst["candidate_id"]))
     assert ids(tables) == expected
     used = {id for sides in ids(tables) for id in sides}
