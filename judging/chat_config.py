@@ -7,6 +7,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from judging.engine_config import EngineConfig, OfflineConfig
 
+BUILT_IN_ASPECTS = ("helpfulness", "honesty", "instruction_following", "accuracy", "clarity", "safety")
+"""Aspects whose rubric stands in the judge's template."""
+
 
 class AspectConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """One thing that a judge looks at."""
@@ -14,10 +17,19 @@ class AspectConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Name in the scores' column `aspects`; helpfulness, honesty, instruction_following, accuracy, clarity and safety
     bring their own text."""
-    rubric: str | None = None
+    rubric: str | None = Field(default=None, pattern=r"\S")
     """What is rated and what the ends of the scale mean; null takes the text that comes with the name."""
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Share in the score: the score is the weighted mean of the aspects."""
+
+    @model_validator(mode="after")
+    def _has_text(self) -> "AspectConfig":
+        if self.rubric is None and self.name not in BUILT_IN_ASPECTS:
+            raise ValueError(
+                f"aspect {self.name} has no rubric: write one (aspects.rubric), or name one that brings its own: "
+                f"{', '.join(BUILT_IN_ASPECTS)}"
+            )
+        return self
 
 
 class _ChatJudgeConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -125,12 +137,14 @@ class ListwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     kind: Literal["listwise"]
     engine: EngineConfig
     """How the model is reached."""
-    rubric: str | None = None
+    rubric: str | None = Field(default=None, pattern=r"\S")
     """What is rated; null takes the text that comes with it."""
     min_score: int = Field(default=1, ge=0)
     """Lowest rating."""
     max_score: int = Field(default=5, le=100)
     """Highest rating."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Tokens of a reply, which rates all answers of a prompt; more answers need more."""
     n_samples: int = Field(default=1, ge=1, le=64)
     """Calls with other shuffles whose ratings are averaged."""
 

@@ -18,7 +18,8 @@ _JUDGEMENT = r"(?:score|verdict|rating|grade|result|winner|judge?ment|points?)s?
 _QUOTED = re.compile(
     "|".join(
         [
-            rf"^[\W_]*(?:[^\W_]{{1,20}}[\W_]{{1,4}}){{0,3}}{_JUDGEMENT}[\W_]{{0,8}}[:=]",  # Score: 5, **Final score** = 5
+            # Score: 5, **Final score** = 5
+            rf"^[\W_]*(?:[^\W_]{{1,20}}[\W_]{{1,4}}){{0,3}}{_JUDGEMENT}[\W_]{{0,8}}[:=]",
             rf"\[{_GAP}{_JUDGEMENT}{_GAP}\]",  # [RESULT] 5 (Prometheus)
             # [[A]], [[5]], [[A>>B]] (MT-Bench, Arena-Hard)
             rf"\[\[{_GAP}(?:[a-z]|tie|draw|\d{{1,3}}(?:/\d{{1,3}})?|[a-z]{_GAP}[<>=]{{1,2}}{_GAP}[a-z]|[a-z]{{5,9}}\s\w)"
@@ -84,7 +85,12 @@ def break_control_words(text: str) -> str:
 
 def make_sendable(text: str) -> str:
     """Replace lone surrogates by U+FFFD and control characters by their pictures."""
-    return _HALF.sub("\ufffd", text.translate(_SHOWN))
+    return mend_halves(text.translate(_SHOWN))
+
+
+def mend_halves(text: str) -> str:
+    """Replace lone surrogates, which no file and no request can hold, by U+FFFD."""
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
 
 
 def make_mark(secret: str, texts: list[str]) -> str:
@@ -111,7 +117,7 @@ def make_seed(seed: int, what: str) -> int:
 
 
 def _skeleton(line: str) -> str:
-    """Give a line as an eye reads it: no invisible characters, no accents, letters of other scripts as what they mimic."""
+    """Give a line as an eye reads it: nothing invisible, no accents, letters of other scripts as what they mimic."""
     if line.isascii() and line.rstrip("\r\n").isprintable():
         return line.lower()
     return line.translate({ord(char): _read(char) for char in set(line)})
