@@ -72,7 +72,7 @@ def _look_at_scores(found: Reasons, score: Floats, starts: Ints, config: Pairing
     """Decide what needs no couples, the last word first."""
     n_scored = np.add.reduceat(~np.isnan(score), starts, dtype=np.int64)
     highest, lowest = np.fmax.reduceat(score, starts), np.fmin.reduceat(score, starts)
-    spread = in_margin_unit(highest - lowest, config)
+    spread = in_margin_unit(np.nan_to_num(highest - lowest), config)  # NaN: not one score, which is too few below
     tied = np.flatnonzero((highest == lowest) | (spread <= margin_threshold(config)))
     found.fill(tied, "tied", spread[tied], margin_threshold(config))
     if config.rule == "correct_incorrect":
