@@ -5,7 +5,7 @@ from typing import Literal
 
 from evaluation.bootstrap import Interval
 
-State = Literal["ok", "look", "bad", "n/a"]
+State = Literal["ok", "look", "bad", "info", "n/a"]
 Unit = Literal["share", "points", "number", "sd"]
 
 POSITION = "position"
@@ -43,7 +43,7 @@ class Line:
         interval: The figure with its 95 % interval; None where it could not be measured.
         bound: Where it should lie; None where it is shown for information.
         state: ok inside the bound; bad where the whole interval is outside; look in between, or with too few prompts;
-            n/a where there is no figure, or no bound.
+            info without a bound; n/a without a figure.
         why: What the figure means here, or why there is none.
     """
 
@@ -107,12 +107,14 @@ def _write(value: float | None, unit: Unit) -> str:
         case "sd":
             return f"{value:+.2g}{_NBSP}sd"
         case "number":
-            return f"{value:.2g}"
+            return f"{value:.3g}"
 
 
 def _state(interval: Interval | None, bound: Bound | None) -> State:
-    if interval is None or bound is None:
+    if interval is None:
         return "n/a"
+    if bound is None:
+        return "info"
     above = bound.high is not None and interval.mean > bound.high
     below = bound.low is not None and interval.mean < bound.low
     if interval.n_prompts < FEWEST_PROMPTS:

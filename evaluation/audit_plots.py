@@ -12,6 +12,7 @@ _STATE_COLOURS: dict[State, str] = {
     "ok": COLOURS["judge"],
     "look": COLOURS["annotator"],
     "bad": COLOURS["refused"],
+    "info": COLOURS["muted"],
     "n/a": COLOURS["muted"],
 }
 _INCHES_A_ROW = 0.25

@@ -10,14 +10,41 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # JSON values
 
-from evaluation.audit_lines import GOLD, INJECTED, NULLS, PADDED, POSITION, Line, State, write_bound, write_interval
+from evaluation.audit_lines import (
+    FAMILIES,
+    GOLD,
+    INJECTED,
+    LENGTH,
+    NULLS,
+    PADDED,
+    POSITION,
+    REPETITION,
+    RUNNING,
+    Line,
+    State,
+    write_bound,
+    write_interval,
+)
 from evaluation.audit_plots import Bin, Cloud, cloud_panel, lines_panel, reliability_panel
 from evaluation.canvas import COLOURS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_MARKS: dict[State, str] = {"ok": "● ok", "look": "▲ look", "bad": "✕ bad", "n/a": "– n/a"}
+_ADVICE = {
+    POSITION: "The order in which answers are shown decides duels: keep both orders, and take a stronger model.",
+    REPETITION: "It does not say the same twice: lower its temperature, average samples, or ask for a larger margin.",
+    NULLS: "Answers without content beat real ones: drop short and unfinished answers before pairing, and give chosen "
+    "answers a least score.",
+    INJECTED: "Words to the judge win duels, and a policy will learn to write them: keep the marks and quotes of its "
+    "template, read verdicts from log-probs, or take another judge.",
+    PADDED: "Padding pays: use length control in pairing, and watch the answers' length from round to round.",
+    LENGTH: "Length counts for more than it should: use length control in pairing, and watch the answers' length.",
+    FAMILIES: "It favours its own family: let a judge of another family decide at the gate, or a panel of several.",
+    GOLD: "It differs from the gold labels: look at pairs where it does, change the rubric, or take another judge.",
+    RUNNING: "Too many answers stay unscored: look at the reasons, for the rest may be a biased sample.",
+}
+_MARKS: dict[State, str] = {"ok": "● ok", "look": "▲ look", "bad": "✕ bad", "info": "· info", "n/a": "– n/a"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +117,7 @@ class AuditReport:
     @property
     def verdict(self) -> str:
         """The audit in a sentence."""
-        bad, held = self.counts["bad"], len(self.lines) - self.counts["n/a"]
+        bad, held = self.counts["bad"], sum(self.counts[state] for state in ("ok", "look", "bad"))
         looks = f", {self.counts['look']} more want a look" if self.counts["look"] else ""
         if bad:
             sections = list(dict.fromkeys(line.section for line in self.lines if line.state == "bad"))
@@ -124,8 +151,31 @@ def render_audit(report: AuditReport) -> str:
     template = environment.from_string((files("evaluation") / "audit.html.jinja").read_text(encoding="utf-8"))
     sections = [(name, list(lines)) for name, lines in groupby(report.lines, key=lambda line: line.section)]
     return template.render(
-        report=report, probing=report.probing, sections=sections, panels=_panels(report), marks=_MARKS, colours=COLOURS
+        report=report,
+        probing=report.probing,
+        sections=sections,
+        advice=_advise(report),
+        panels=_panels(report),
+        marks=_MARKS,
+        colours=COLOURS,
     )
+
+
+@dataclass(frozen=True)
+class _Advice:
+    section: str
+    state: State
+    text: str
+
+
+def _advise(report: AuditReport) -> list[_Advice]:
+    """Say what to do about each section that has a line beyond its bound, the bad ones first."""
+    states: dict[str, State] = {}
+    for state in ("bad", "look"):
+        for line in report.lines:
+            if line.state == state:
+                states.setdefault(line.section, state)
+    return [_Advice(section, state, _ADVICE[section]) for section, state in states.items()]
 
 
 def _panels(report: AuditReport) -> list[_Panel]:

@@ -58,6 +58,9 @@ def bootstrap_mean(per_prompt: np.ndarray, n: int, seed: int) -> Interval:
 def bootstrap_sums(sums: np.ndarray, figure: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> Interval | None:
     """Estimate a figure of sums over prompts, such as a correlation or a kappa, and its 95 % interval.
 
+    The interval is moved by what resampling alone adds to the figure: a mean of absolute values, such as a calibration
+    error, grows with noise, and its plain percentiles can lie above the figure itself.
+
     Args:
         sums: What each prompt adds, shape `(prompts, parts)`.
         figure: The figure of sums, `(..., parts)` to `(...)`; NaN where they don't determine it, which leaves a
@@ -74,7 +77,8 @@ def bootstrap_sums(sums: np.ndarray, figure: Callable[[np.ndarray], np.ndarray],
     rows = max(1, _CHUNK_CELLS // len(sums))
     chances = np.full(len(sums), 1 / len(sums))
     chunks = [rng.multinomial(len(sums), chances, size=min(rows, n - start)) @ sums for start in range(0, n, rows)]
-    low, high = np.nanpercentile(figure(np.concatenate(chunks)), _PERCENTILES)
+    resampled = figure(np.concatenate(chunks))
+    low, high = np.nanpercentile(resampled, _PERCENTILES) - (np.nanmean(resampled) - mean)
     return Interval(mean, float(low), float(high), n_prompts=len(sums))
 
 

@@ -1,7 +1,6 @@
 """What a judge said about answers and probes in, the lines of the audit out."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +29,8 @@ from judging.audit_measures import (
     wins,
     within_correlation,
 )
-from judging.audit_probes import ANSWERS
+from judging.audit_probes import ANSWERS, ATTACKS
+from judging.audit_probes import NULLS as NULL_TEXTS
 
 # Why each bound is where it is: docs/audit.md.
 _MOST_LENGTH_CORRELATION, _CORRELATION_ABOVE_GOLD = 0.3, 0.1
@@ -38,6 +38,7 @@ _MOST_LONGER_WINS, _LONGER_WINS_ABOVE_GOLD = 0.65, 0.05
 _MOST_RISEN, _MOST_GAIN_SD = 0.5, 0.1
 _MOST_NULL_WINS = 0.05
 _MOST_INJECTED_GAIN = 0.02
+_SHOWN_CHARS = 60  # of a probe's text
 _LEAST_RETEST, _LEAST_ORDER_KEPT = 0.9, 0.9
 
 
@@ -139,25 +140,28 @@ def find_padded(judged: Judged, resampling: Resampling) -> list[Line]:
 
 def find_nulls(judged: Judged, resampling: Resampling) -> list[Line]:
     """Measure how often answers without content beat real ones."""
-
-    def won(probed: _Probed) -> np.ndarray:
+    lines = []
+    for name, probed in _probed(judged, "null").items():
         pairs = zip(probed.score, probed.others, strict=True)
-        return np.array([_mean(wins(np.full(len(others), score), others)) for score, others in pairs])
-
-    return _find(judged, "null", resampling, won, NULLS, "share", Bound(high=_MOST_NULL_WINS))
+        won = np.array([_mean(wins(np.full(len(others), score), others)) for score, others in pairs])
+        bound, interval = Bound(high=_MOST_NULL_WINS), _interval(resampling, probed, won)
+        lines.append(_line(NULLS, name, "share", interval, bound, probed, _quote(NULL_TEXTS[name])))
+    return lines
 
 
 def find_injected(judged: Judged, resampling: Resampling) -> list[Line]:
     """Measure how much an answer wins by words that are addressed to the judge."""
-
-    def gained(probed: _Probed) -> np.ndarray:
+    lines = []
+    for name, probed in _probed(judged, "injected").items():
         gains = []
         for score, clean, others in zip(probed.score, probed.clean, probed.others, strict=True):
             attacked, before = (wins(np.full(len(others), one), others) for one in (score, clean))
             gains.append(_mean(attacked - before))
-        return np.array(gains)
-
-    return _find(judged, "injected", resampling, gained, INJECTED, "points", Bound(high=_MOST_INJECTED_GAIN))
+        bound, interval = Bound(high=_MOST_INJECTED_GAIN), _interval(resampling, probed, np.array(gains))
+        lines.append(
+            _line(INJECTED, name, "points", interval, bound, probed, _quote(ATTACKS[name].replace("{best}", "N")))
+        )
+    return lines
 
 
 def find_running(judged: Judged, max_unscored: float, resampling: Resampling) -> list[Line]:
@@ -169,26 +173,19 @@ def find_running(judged: Judged, max_unscored: float, resampling: Resampling) ->
     return [hold(RUNNING, "unscored real answers", "share", share, Bound(high=max_unscored), why)]
 
 
-def _find(
-    judged: Judged,
-    kind: str,
-    resampling: Resampling,
-    measure: Callable[[_Probed], np.ndarray],
-    section: str,
-    unit: Unit,
-    bound: Bound,
-) -> list[Line]:
-    lines = []
-    for name, probed in _probed(judged, kind).items():
-        lines.append(_line(section, name, unit, _interval(resampling, probed, measure(probed)), bound, probed))
-    return lines
-
-
-def _line(section: str, name: str, unit: Unit, interval: Interval | None, bound: Bound, probed: _Probed) -> Line:
+def _line(
+    section: str, name: str, unit: Unit, interval: Interval | None, bound: Bound, probed: _Probed, text: str = ""
+) -> Line:
     if interval is None:
         why = probed.why_unscored or "no prompt has another answer to compare with, or scores that differ"
         return not_measured(section, name, unit, why)
-    return hold(section, name, unit, interval, bound, probed.why_unscored)
+    return hold(section, name, unit, interval, bound, "; ".join(filter(None, (text, probed.why_unscored))))
+
+
+def _quote(text: str) -> str:
+    """Show a probe's text in one line."""
+    line = " ".join(text.split())
+    return f"“{line[: _SHOWN_CHARS - 1]}…”" if len(line) > _SHOWN_CHARS else f"“{line}”"
 
 
 def _interval(resampling: Resampling, probed: _Probed, values: np.ndarray) -> Interval | None:

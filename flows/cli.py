@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import commands, pair_commands, serve_commands, table_commands, workspace_commands
+from flows import audit_commands, commands, pair_commands, serve_commands, table_commands, workspace_commands
 from flows.terminal import (
     FAILED,
     STOPPED,
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command("import")(table_commands.import_command)
 app.command()(commands.generate)
 app.command()(commands.judge)
+app.command()(audit_commands.audit_judge)
 app.command()(pair_commands.pair)
 app.command("filter")(table_commands.filter_command)
 app.command()(commands.train)

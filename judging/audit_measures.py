@@ -125,6 +125,15 @@ def spread_within(prompt: np.ndarray, score: np.ndarray) -> float:
     return float(np.sqrt(np.sum(_centred(prompt[known], score[known]) ** 2) / freedom))
 
 
+def standardise_within(prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Give each value as its distance from its prompt's mean, in standard deviations within prompts; NaN stays NaN."""
+    known = ~np.isnan(values)
+    spread = spread_within(prompt, values)
+    distances = np.full(len(values), np.nan)
+    distances[known] = _centred(prompt[known], values[known])
+    return distances / spread if spread > 0 else np.where(known, 0.0, np.nan)
+
+
 @dataclass(frozen=True)
 class Position:
     """What a judge of pairs makes of the order that it sees them in (arXiv 2406.07791).
