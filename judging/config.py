@@ -4,9 +4,9 @@ Fields marked `how` change speed, cost or memory, never an answer, so they stay 
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from judging.chat_config import ListwiseConfig, PairwiseConfig, RubricConfig, SelfConfig
 from judging.model_config import ImplicitRewardConfig, RewardModelConfig
@@ -19,7 +19,8 @@ class RecordedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
 
     kind: Literal["recorded"]
     path: Path
-    """Parquet or JSONL with `score` and either `candidate_id` or both `prompt` and `response`."""
+    """Parquet or JSONL with `score` and either `candidate_id` or both `prompt` and `response`; `aspects`,
+    `uncertainty`, `rationale` and `reason` are taken where they are there."""
 
 
 SingleJudgeConfig = Annotated[
@@ -42,8 +43,8 @@ class MemberConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
 
     judge: SingleJudgeConfig
     """The judge."""
-    weight: float = Field(default=1.0, gt=0)
-    """Its share in the panel's score."""
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Its share in the panel's score, relative to the other members."""
 
 
 class PanelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -54,9 +55,15 @@ class PanelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     """The judges; of different families they share fewer faults."""
     combine: Literal["mean", "majority"] = "mean"
     """mean of the members' z-scores within a prompt; majority: the share of members that put the answer above the
-    median of its prompt."""
+    median of its prompt, half a vote where it is on it."""
     min_members: int | None = Field(default=None, ge=1)
-    """Members that must have scored an answer; null = all of them."""
+    """Members that must have scored an answer; null = all of them. A lower number leaves fewer answers unscored."""
+
+    @model_validator(mode="after")
+    def _check_min_members(self) -> Self:
+        if self.min_members is not None and self.min_members > len(self.members):
+            raise ValueError(f"min_members is {self.min_members}, and there are only {len(self.members)} members")
+        return self
 
 
 JudgeConfig = Annotated[SingleJudgeConfig | PanelConfig, Field(discriminator="kind")]
