@@ -3,10 +3,11 @@
 Panels are PoLL's (arXiv:2404.18796), which averages scores as they are or counts votes on right and wrong.
 
 `mean` standardises a member's scores of one prompt, z = (score - mean) / standard deviation over the answers that the
-member scored (0 for all where they are equal), and takes the weighted mean over members. `majority` takes votes: 1 above
-the median of the member's scores of the prompt, 0 below, 1/2 on it; the score is the weighted share of votes. Either way
-a judge's offset and unit change nothing. `uncertainty` is the weighted standard deviation between members, null where
-only one scored the answer. A member that did not score an answer is left out there, and the others' weights count alone.
+member scored (0 for all where they are equal), and takes the weighted mean over members. `majority` takes votes:
+1 above the median of the member's scores of the prompt, 0 below, 1/2 on it; the score is the weighted share of votes.
+Either way a judge's offset and unit change nothing. `uncertainty` is the weighted standard deviation between members,
+null where only one scored the answer. A member that did not score an answer is left out there, and the weights of the
+others count alone.
 """
 
 # pyright: reportAttributeAccessIssue=false
