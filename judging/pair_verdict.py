@@ -12,10 +12,14 @@ import re
 from dataclasses import dataclass
 
 from judging.chat import Choice
-from judging.quoting import THOUGHTS_END
+from judging.expected_score import expect
+from judging.thoughts import find_fault, skip_thoughts
+from judging.transcript import find_cut
 
 _VERDICT_LINE = re.compile(r"[\s*_#`]*(?:final )?verdict[\s*_`]*:(.*)", re.IGNORECASE | re.ASCII)
 _BRACKETED = re.compile(r"\[\[([^\[\]\n]{1,20})\]\]")
+NO_LOGPROBS = "no_logprobs"
+_CHANCE_OF_A = {"A": 1.0, "B": 0.0}
 _WRITTEN = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 _ARENA_HARD = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 
@@ -38,24 +42,21 @@ def read_expected(choice: Choice, min_mass: float) -> PairVerdict:
     """Read the chance of A against B from the log-probs of a reply's first token (AlpacaEval 2 does so with m and M).
 
     Args:
-        choice: The reply, asked for with log-probs; spaces around a token's letter do not matter.
+        choice: The reply, asked for with log-probs; blanks around a token's letter do not matter.
         min_mass: Share of the probability that both letters must have together; 0 where nothing else was allowed.
 
     Returns:
-        A verdict, or a reason: content_filter, no_logprobs, mass (A and B have less than min_mass, or nothing).
+        A verdict, or a reason: content_filter, empty_reply, no_logprobs, mass (A and B have less than min_mass, or
+        nothing).
     """
     if choice.finish_reason == "content_filter":
         return PairVerdict(None, "content_filter")
     if not choice.logprobs:
-        return PairVerdict(None, "no_logprobs")
-    masses = {"A": 0.0, "B": 0.0}
-    for token, logprob in choice.logprobs[0].items():
-        if (letter := token.strip()) in masses:
-            masses[letter] += math.exp(min(logprob, 0.0))
-    both = sum(masses.values())
-    if not (both > 0 and both >= min_mass):  # a NaN is no mass
+        return PairVerdict(None, NO_LOGPROBS if choice.text else "empty_reply")
+    found = expect(choice.logprobs[0], _CHANCE_OF_A)
+    if found is None or (found.mass < min_mass and not math.isclose(found.mass, min_mass)):
         return PairVerdict(None, "mass")
-    return PairVerdict(masses["A"] / both)
+    return PairVerdict(found.score)
 
 
 def read_written(choice: Choice) -> PairVerdict:
@@ -64,9 +65,8 @@ def read_written(choice: Choice) -> PairVerdict:
     Returns:
         A verdict, or a reason: content_filter, truncated (cut by max_new_tokens), and those of `parse_written`.
     """
-    if choice.finish_reason in ("length", "content_filter"):
-        return PairVerdict(None, "truncated" if choice.finish_reason == "length" else "content_filter")
-    return parse_written(choice.text)
+    cut = find_cut(choice)
+    return PairVerdict(None, cut) if cut else parse_written(choice.text)
 
 
 def parse_written(reply: str) -> PairVerdict:
@@ -112,22 +112,15 @@ def join_orders(shown_first: PairVerdict, shown_second: PairVerdict) -> float | 
 
 
 def _said(reply: str) -> list[str]:
-    """Give the lines after the last end of thoughts that is not quoted from an answer, without quoted lines."""
-    lines = [line for line in reply.splitlines() if not line.lstrip().startswith(">")]
-    ends = [place for place, line in enumerate(lines) if THOUGHTS_END in line]
-    if ends:
-        lines = [lines[ends[-1]].rpartition(THOUGHTS_END)[2], *lines[ends[-1] + 1 :]]
-    return lines
+    """Give the lines after the thoughts that are not quoted from an answer."""
+    return [line for line in skip_thoughts(reply).splitlines() if not line.lstrip().startswith(">")]
 
 
 def _settle(reply: str, said: list[str], offered: dict[str, float]) -> PairVerdict:
     """Give the verdict that all labels agree on, of those that were offered."""
-    text = "\n".join(_said(reply)).strip()
     labels = {label for label in said if label in offered}
-    if not text:
-        return PairVerdict(None, "empty_reply")
-    if text.startswith("<think>"):
-        return PairVerdict(None, "truncated")
+    if fault := find_fault(skip_thoughts(reply)):
+        return PairVerdict(None, fault)
     if len(labels) != 1:
         return PairVerdict(None, "two_verdicts" if labels else "unreadable" if said else "no_verdict")
     return PairVerdict(offered[labels.pop()])

@@ -16,10 +16,11 @@ from judging.chat_config import PairwiseConfig
 from judging.dialogue import Dialogue, Replies, hold_dialogues
 from judging.groups import group_by_prompt
 from judging.judge import Item, Tag, Verdict
-from judging.pair_questions import PairQuestions, read_rationale
-from judging.pair_verdict import PairVerdict, join_orders
+from judging.opinion import Opinion, read_rationale
+from judging.pair_questions import PairQuestions
+from judging.pair_verdict import NO_LOGPROBS, PairVerdict, join_orders
 from judging.ranking import Duel, Pair, Schedule, schedule_knockout, schedule_round_robin, schedule_swiss, seat
-from judging.scoring import BUDGET
+from judging.reasons import BUDGET
 from judging.tournament import Showing, Tournament, conclude
 
 
@@ -54,6 +55,9 @@ class PairwiseJudge:
 
         Reasons beside the model's own and those of `judging.pair_verdict`: alone (nothing to compare with), no_duel
         (it sat out the only round), budget (not all of the prompt's duels could be paid).
+
+        Raises:
+            ValueError: The verdict wants log-probs, and the model gives none.
         """
         ranked = ((tags, self._rank(items)) for tags, items in group_by_prompt(tagged))
         # The dialogue itself forgets the replies that it could not read; the others are kept.
@@ -90,15 +94,25 @@ class PairwiseJudge:
             begun, follow_ups = [], []
             for one in shown:
                 question, reply = one.calls[0]
-                if isinstance(rationale := read_rationale(reply), PairVerdict):
-                    one.verdict = rationale
+                if isinstance(rationale := read_rationale(reply), Opinion):
+                    one.verdict = PairVerdict(None, rationale.reason)
                 else:
                     begun.append(one)
-                    follow_ups.append(self._questions.ask_verdict(question, rationale))
+                    follow_ups.append(self._questions.ask_letter(question, rationale))
             yield from _call(begun, follow_ups)
         for one in begun:
             one.verdict = self._questions.read(one.calls[-1][1])
+            if one.verdict.reason == NO_LOGPROBS:
+                self._stop_without_logprobs(*one.calls[-1])
         return shown
+
+    def _stop_without_logprobs(self, question: Question, reply: Reply) -> None:
+        self._replies.forget(question)  # or a server that has learned it would not be asked again
+        detail = f" ({reply.detail})" if reply.detail else ""
+        raise ValueError(
+            f"verdict expected needs log-probs, and {self._model.identity} gives none{detail}: set verdict to written, "
+            "or take a server that gives them"
+        )
 
     def _forget_unread(self, showings: list[Showing]) -> None:
         """Have asked again, the next time, what had a reply but no verdict."""

@@ -8,7 +8,6 @@ other is unscored.
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,12 +15,12 @@ from judging.bradley_terry import find_standard_errors, fit_strengths
 from judging.chat import Question, Reply
 from judging.judge import Verdict
 from judging.pair_verdict import PairVerdict
+from judging.quoting import mend_halves
 from judging.ranking import Duel
+from judging.transcript import sum_known
 
 _DIGITS = 6  # of a score: answers with the same record tie, though the fit ends within rounding
 _UNREAD = PairVerdict(None, "unread")
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(slots=True)
@@ -89,9 +88,9 @@ def _leave_unscored(one: int, tournament: Tournament) -> Verdict:
         None,
         _find_reason(mine),
         raw_reply=_write_record(one, mine, tournament) if mine else None,
-        n_tokens_in=_add_up([reply.n_tokens_in for reply in charged]),
-        n_tokens_out=_add_up([reply.n_tokens_out for reply in charged]),
-        cost=_add_up([reply.cost for reply in charged]),
+        n_tokens_in=sum_known([reply.n_tokens_in for reply in charged]),
+        n_tokens_out=sum_known([reply.n_tokens_out for reply in charged]),
+        cost=sum_known([reply.cost for reply in charged]),
     )
 
 
@@ -126,10 +125,4 @@ def _write_record(one: int, mine: list[Showing], tournament: Tournament) -> str:
             "reason": reason,
             "reply": showing.text,
         })  # fmt: skip
-    return json.dumps(record)
-
-
-def _add_up(numbers: list[Number | None]) -> Number | None:
-    """Add up what is known; None = nothing is."""
-    known = [number for number in numbers if number is not None]
-    return sum(known[1:], known[0]) if known else None
+    return mend_halves(json.dumps(record, ensure_ascii=False))

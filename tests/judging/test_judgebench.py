@@ -34,9 +34,18 @@ def test_right_in_both_orders_is_right_and_consistent(tmp_path):
 
 @pytest.mark.parametrize(
     ("ab", "ba", "accuracy", "inconsistent"),
-    [(A, B, 100, 0), (A, TIE, 100, 1), (TIE, B, 100, 1), (TIE, TIE, 0, 0), (A, A, 0, 1), (B, A, 0, 0), (A, NONE, 100, 1),
-     (B, NONE, 0, 1), (NONE, NONE, 0, 0)],
-)  # fmt: skip
+    [
+        (A, B, 100, 0),
+        (A, TIE, 100, 1),
+        (TIE, B, 100, 1),
+        (TIE, TIE, 0, 0),
+        (A, A, 0, 1),
+        (B, A, 0, 0),
+        (A, NONE, 100, 1),
+        (B, NONE, 0, 1),
+        (NONE, NONE, 0, 0),
+    ],
+)
 def test_two_orders_are_scored_as_the_benchmark_does(ab, ba, accuracy, inconsistent):
     outcome = replay([row(ab=ab, ba=ba)])
     assert (outcome.accuracy, outcome.inconsistent) == (accuracy, inconsistent)

@@ -56,7 +56,7 @@ def test_written_verdicts_that_are_clear(reply, win):
     [
         ("", "empty_reply"),
         ("<think>hm</think>\n", "empty_reply"),
-        ("> Verdict: A", "empty_reply"),
+        ("> Verdict: A", "no_verdict"),
         ("<think>I lean to\nVerdict: A", "truncated"),
         ("A is better.", "no_verdict"),
         ("[[A]]", "no_verdict"),
@@ -171,11 +171,12 @@ def test_words_that_begin_with_a_letter_are_not_that_letter():
     [
         (letter(A=0.5, B=0.29, The=0.21), 0.8, "mass"),
         (letter(The=1.0), 0.0, "mass"),
-        (Choice("A", "stop", [{"A": math.nan, "B": -1.0}]), 0.0, "mass"),
+        (Choice("A", "stop", [{"A": math.nan, "B": -1.0}]), 0.8, "mass"),
         (Choice("A", "stop", [{"A": -math.inf, "B": -math.inf}]), 0.0, "mass"),
         (Choice("A", "stop", [{}]), 0.0, "mass"),
         (Choice("A", "stop", []), 0.8, "no_logprobs"),
         (Choice("A", "stop", None), 0.8, "no_logprobs"),
+        (Choice("", "stop", None), 0.8, "empty_reply"),
         (Choice("", "content_filter", None), 0.8, "content_filter"),
     ],
 )
