@@ -79,20 +79,24 @@ class JsonSchemaConfig(_Rule, frozen=True, use_attribute_docstrings=True):
 
     rule: Literal["json_schema"]
     fits: dict[str, Any] | None = None
-    """A JSON schema, or the path of a file with one, read when the recipe is; null = any JSON. `format` is not
-    checked, and `$ref` may only point into the schema itself."""
+    """A JSON schema; null = any JSON will do. `format` is not checked, and `$ref` may only point into the schema."""
+    path: Path | None = None
+    """A file with the schema instead; it is read into `fits` when the recipe is, so that its content is in the key."""
     where: Literal["answer", "block", "either"] = "either"
     """answer: all of the answer is JSON; block: its last fenced ```json block; either: the answer, else the block."""
 
-    @field_validator("fits", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _read_file(cls, fits: object) -> object:
-        if not isinstance(fits, str | Path):
-            return fits
+    def _read_file(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("path") is None:
+            return fields
+        if fields.get("fits") is not None:
+            raise ValueError("fits and path both give a schema: keep one of them")
         try:
-            return json.loads(Path(fits).read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{fits} cannot be read as a JSON schema: {error}") from error
+            schema = json.loads(Path(fields["path"]).read_bytes())
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"path {fields['path']} cannot be read as a JSON schema: {error}") from error
+        return fields | {"fits": schema, "path": None}
 
     @field_validator("fits")
     @classmethod

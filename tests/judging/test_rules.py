@@ -138,8 +138,8 @@ def test_json_nested_too_deeply_for_its_schema_fails_and_does_not_crash():
 def test_schema_file_is_read_into_the_config(tmp_path):
     path = tmp_path / "point.json"
     path.write_text(json.dumps(POINT))
-    config = rules({"rule": "json_schema", "fits": str(path)})
-    assert config.rules[0].fits == POINT
+    config = rules({"rule": "json_schema", "path": str(path)})
+    assert config == rules({"rule": "json_schema", "fits": POINT})
     assert RulesConfig.model_validate(config.model_dump(mode="json")) == config
 
 
@@ -151,13 +151,26 @@ def test_schema_file_is_read_into_the_config(tmp_path):
         ({"$ref": "#/$defs/none"}, "'#/\\$defs/none' points to nothing inside the schema"),
         ({"items": {"$ref": "https://localhost/point.json"}}, "'https://localhost/point.json' points to nothing"),
         ({"$schema": "http://localhost/draft-99"}, "'http://localhost/draft-99' is no draft that is known"),
-        ("no_such_file.json", "no_such_file.json cannot be read as a JSON schema"),
         ([1], "should be a valid dictionary"),
     ],
 )
 def test_bad_schema_is_an_error_of_the_config(schema, message):
     with pytest.raises(ValidationError, match=rf"rules\.0\.json_schema\.fits\n.*{message}"):
         rules({"rule": "json_schema", "fits": schema})
+
+
+def test_file_that_holds_no_schema_is_an_error_of_the_config(tmp_path):
+    path = tmp_path / "point.json"
+    with pytest.raises(ValidationError, match=r"path .*point\.json cannot be read as a JSON schema"):
+        rules({"rule": "json_schema", "path": path})
+    path.write_text("[1")
+    with pytest.raises(ValidationError, match=r"path .*point\.json cannot be read as a JSON schema"):
+        rules({"rule": "json_schema", "path": path})
+    path.write_text("[1]")
+    with pytest.raises(ValidationError, match="should be a valid dictionary"):
+        rules({"rule": "json_schema", "path": path})
+    with pytest.raises(ValidationError, match="fits and path both give a schema"):
+        rules({"rule": "json_schema", "path": path, "fits": POINT})
 
 
 def test_schema_of_an_older_draft_is_read_by_its_own_rules():
