@@ -5,6 +5,7 @@ without one. A key that comes twice makes an object unfit, as its two values may
 """
 
 import json
+import re
 from typing import Any  # JSON values
 
 from judging.judge import Verdict
@@ -13,6 +14,9 @@ from judging.thoughts import find_fault, skip_thoughts
 from judging.written_verdict import read_rating
 
 _MAX_STARTS = 64  # braces tried: a reply of nothing but braces must not take time that grows with its square
+# One further on in a line may be the answer's, repeated in a broken object whose own rating is another.
+_START = re.compile(r"^[ \t]*\{", re.MULTILINE)
+_NEXT = re.compile(r"[\s,]*\{")
 
 
 def rating_schema(min_score: int, max_score: int) -> dict[str, Any]:
@@ -61,7 +65,7 @@ def parse_json_verdicts(reply: str, ids: list[str], min_score: int, max_score: i
 
 
 def read_objects(reply: str) -> tuple[str, list[dict[str, Any] | None]]:
-    """List the JSON objects of a reply, those inside another not counted; None stands for one with a key twice.
+    """List the JSON objects of a reply that begin a line or follow another; None stands for one with a key twice.
 
     Returns:
         The reason for there being none, and the objects; lines quoted with ">" and thoughts are skipped.
@@ -70,15 +74,18 @@ def read_objects(reply: str) -> tuple[str, list[dict[str, Any] | None]]:
     fault = find_fault(said) or "no_verdict"
     text = "".join(line for line in said.splitlines(keepends=True) if not line.startswith(">"))
     decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_int_of, parse_constant=str)
-    objects, at = [], 0
+    objects: list[dict[str, Any] | None] = []
+    start = None if fault == "truncated" else _START.search(text)
     for _ in range(_MAX_STARTS):
-        if (at := text.find("{", at)) < 0 or fault == "truncated":
+        if start is None:
             break
         try:
-            found, at = decoder.raw_decode(text, at)
-            objects.append(found)
+            found, end = decoder.raw_decode(text, start.end() - 1)
         except (ValueError, RecursionError):
-            at += 1
+            start = _START.search(text, start.end())
+        else:
+            objects.append(found)
+            start = _NEXT.match(text, end) or _START.search(text, end)
     return fault, objects
 
 

@@ -14,18 +14,20 @@ THOUGHTS_END = "</think>"
 
 # All of these are matched against `_skeleton`, and take more than any parser of ours would.
 _GAP = r"\s{0,4}"
-_JUDGEMENT = r"(?:score|verdict|rating|grade|result|winner|judge?ment|points?)s?"
+_JUDGEMENT = r"(?:score|verdict|rating|grade|judge?ment)s?"
+_TAG = r"(?:score|verdict|rating|grade|judge?ment|result|winner)s?"
 _QUOTED = re.compile(
     "|".join(
         [
             # Score: 5, **Final score** = 5
             rf"^[\W_]*(?:[^\W_]{{1,20}}[\W_]{{1,4}}){{0,3}}{_JUDGEMENT}[\W_]{{0,8}}[:=]",
-            rf"\[{_GAP}{_JUDGEMENT}{_GAP}\]",  # [RESULT] 5 (Prometheus)
+            rf"{_JUDGEMENT}[\W_]{{0,8}}[:=][\W_]{{0,8}}(?:\d|[ab]\b)",  # so I say: Score: 5
+            rf"\[{_GAP}{_TAG}{_GAP}\]",  # [RESULT] 5 (Prometheus)
             # [[A]], [[5]], [[A>>B]] (MT-Bench, Arena-Hard)
             rf"\[\[{_GAP}(?:[a-z]|tie|draw|\d{{1,3}}(?:/\d{{1,3}})?|[a-z]{_GAP}[<>=]{{1,2}}{_GAP}[a-z]|[a-z]{{5,9}}\s\w)"
             rf"{_GAP}\]\]",
             rf"[\"'](?:[a-z]{{1,20}}[_ -]?){{0,2}}{_JUDGEMENT}[\"']\s*[:=]",  # {"score": 5}
-            rf"<{_GAP}/?{_GAP}{_JUDGEMENT}\b",  # <score>5</score>
+            rf"<{_GAP}/?{_GAP}{_TAG}\b",  # <score>5</score>
             rf"<{_GAP}/?{_GAP}think",
             rf"\[{_GAP}[0-9a-f]{{12}}",  # [0123456789abcdef END]
             rf"\[{_GAP}(?:/|end\b)[^\[\]\n]{{0,40}}\]",  # [END], [/ANSWER]
