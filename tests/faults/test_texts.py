@@ -27,8 +27,9 @@ from generation.sources import source_files
 from judging.config import PairingConfig
 from judging.judge import Verdict
 from judging.pairing import pair_candidates
-from judging.rubric import parse_verdict, quote_verdicts
+from judging.quoting import quote_verdicts
 from judging.scoring import Scoring, scores_table
+from judging.written_verdict import parse_verdict
 from tests.evaluation.conftest import run_report
 
 __all__ = ["run_report"]  # a fixture
