@@ -16,6 +16,7 @@ _STATE_COLOURS: dict[State, str] = {
     "n/a": COLOURS["muted"],
 }
 _INCHES_A_ROW = 0.25
+_LABEL_CHARS = 26  # a longer one leaves no room for the dots
 _MOST_POINTS = 800  # more make the page heavy and the picture no clearer
 _BINS = 8
 
@@ -64,10 +65,14 @@ def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
         axes.plot([scale * interval.low, scale * interval.high], [place, place], color=colour, linewidth=2.5, alpha=0.5)
         axes.plot([scale * interval.mean], [place], "o", color=colour, markersize=6)
     _shade_bound(axes, lines, scale)
-    axes.set_yticks(range(len(lines)), [line.name for line in lines], fontsize=9.5)
+    axes.set_yticks(range(len(lines)), [_cut(line.name) for line in lines], fontsize=9.5)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel({"share": "percent", "points": "points", "sd": "sd within prompt", "number": ""}[lines[0].unit])
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LABEL_CHARS else f"{name[: _LABEL_CHARS - 1]}…"
 
 
 def _shade_bound(axes: Any, lines: Sequence[Line], scale: float) -> None:

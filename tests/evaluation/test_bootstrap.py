@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import bootstrap_mean
+from evaluation.bootstrap import bootstrap_mean, bootstrap_sums
 
 
 def test_equal_values_have_an_interval_without_width():
@@ -43,3 +43,50 @@ def test_many_prompts_are_resampled_in_chunks():
     values = np.tile([0.0, 1.0], 600_000)
     interval = bootstrap_mean(values, n=100, seed=0)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(values.size), rel=0.4)
+
+
+def _ratio(sums):
+    with np.errstate(invalid="ignore"):
+        return sums[..., 0] / sums[..., 1]
+
+
+def _mean_absolute(sums):
+    return np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1]
+
+
+def test_a_mean_written_as_sums_has_the_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(size=400)
+    whole = bootstrap_mean(values, n=4000, seed=0)
+    sums = bootstrap_sums(np.stack([values, np.ones(400)], axis=1), _ratio, n=4000, seed=0)
+    assert sums.mean == pytest.approx(whole.mean)
+    assert (sums.low, sums.high) == pytest.approx((whole.low, whole.high), abs=0.01)
+    assert sums.n_prompts == 400
+
+
+def test_prompts_are_resampled_whole():
+    rng = np.random.default_rng(0)
+    of_prompt = rng.normal(size=50)
+    one_each = np.stack([of_prompt, np.ones(50)], axis=1)
+    ten_alike = 10 * one_each  # ten answers that say the same know no more than one
+    intervals = [bootstrap_sums(sums, _ratio, n=1000, seed=0) for sums in (one_each, ten_alike)]
+    assert intervals[0].low == pytest.approx(intervals[1].low)
+    assert intervals[0].high == pytest.approx(intervals[1].high)
+
+
+def test_a_figure_that_grows_with_noise_lies_in_its_own_interval():
+    # Each bin's differences cancel, so the figure is 0 where resamples are not.
+    noise = np.repeat(np.array([[1.0, -1.0], [-1.0, 1.0]]), 30, axis=0)
+    interval = bootstrap_sums(np.column_stack([noise, np.ones(60)]), _mean_absolute, n=1000, seed=0)
+    assert interval.low <= interval.mean <= interval.high
+    assert interval.mean == 0
+
+
+def test_sums_that_determine_no_figure_have_no_interval():
+    assert bootstrap_sums(np.zeros((3, 2)), _ratio, n=10, seed=0) is None
+    assert bootstrap_sums(np.zeros((0, 2)), _ratio, n=10, seed=0) is None
+
+
+def test_resamples_that_determine_no_figure_are_left_out():
+    sums = np.array([[1.0, 1.0], [0.0, 0.0]])
+    interval = bootstrap_sums(sums, _ratio, n=200, seed=0)
+    assert (interval.low, interval.mean, interval.high) == (1, 1, 1)
