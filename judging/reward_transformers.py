@@ -29,7 +29,7 @@ class TransformersReward:
         import torch
 
         self._threads_before = torch.get_num_threads()
-        self._model = _load_model(self._config).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._model = load_model(self._config, "cuda" if torch.cuda.is_available() else "cpu").eval()
         self._own_pad = self._model.config.get_text_config().pad_token_id
         torch.set_num_threads(self._config.threads)
         return self
@@ -76,7 +76,12 @@ class TransformersReward:
         return config.pad_token_id
 
 
-def _load_model(config: RewardModelConfig) -> Any:
+def load_model(config: RewardModelConfig, device: str) -> Any:
+    """Load a reward model; on the device `meta` only the names of its weights are read.
+
+    Raises:
+        ValueError: Weights are missing.
+    """
     from transformers import AutoModelForSequenceClassification
 
     model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -86,6 +91,7 @@ def _load_model(config: RewardModelConfig) -> Any:
         dtype=config.dtype,
         use_safetensors=True,  # never a pickle, which could run code
         output_loading_info=True,
+        device_map=device,
     )
     if loading["missing_keys"]:
         raise ValueError(

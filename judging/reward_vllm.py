@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast  # Any: configs of untyped lib
 
 from judging.model_config import RewardModelConfig
 from judging.offline_vllm import open_vllm
+from judging.reward_transformers import load_model
 
 if TYPE_CHECKING:
     from vllm import LLM, PoolingRequestOutput
@@ -21,8 +22,8 @@ class VllmReward:
     """A reward model, loaded inside `with`.
 
     Raises:
-        ValueError: On opening, if the checkpoint is no sequence classifier of transformers, which is what vLLM runs the
-            same way.
+        ValueError: The checkpoint is no sequence classifier of transformers, which is what vLLM runs the same way; on
+            opening, if it lacks the reward head.
     """
 
     def __init__(self, config: RewardModelConfig, model_config: Any, max_length: int | None) -> None:
@@ -41,6 +42,7 @@ class VllmReward:
     def __enter__(self) -> Self:
         """Load the model."""
         config = self._config
+        load_model(config, "meta")  # vLLM 0.30 runs a checkpoint without its head with a random one, without a word
         self._stack = ExitStack()
         self._llm: LLM = self._stack.enter_context(
             open_vllm(

@@ -191,3 +191,41 @@ def test_threads_are_put_back(tiny_reward):
     with RewardModel(config(tiny_reward, threads=before + 1)):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+CODE = """
+from pathlib import Path
+from transformers import AutoModel, LlamaConfig, LlamaForSequenceClassification, LlamaModel
+
+Path(__file__).with_name("has_run").touch()
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+
+AutoModel.register(OwnConfig, OwnModel)
+
+class OwnReward(LlamaForSequenceClassification):
+    config_class = OwnConfig
+"""
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_code_of_a_models_repository_does_not_run_unless_the_recipe_says_so(tiny_reward, tmp_path, engine, monkeypatch):
+    import json
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = copy_with(tiny_reward, tmp_path / "model")
+    (folder / "code.py").write_text(CODE)
+    stated = json.loads((folder / "config.json").read_text())
+    auto_map = {"AutoConfig": "code.OwnConfig", "AutoModelForSequenceClassification": "code.OwnReward"}
+    (folder / "config.json").write_text(json.dumps(stated | {"model_type": "own", "auto_map": auto_map}))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        score(folder, [item("four")], engine=engine)
+    assert not list(tmp_path.rglob("has_run"))
+    if engine == "transformers":
+        trusted = score(folder, [item("four")], trust_remote_code=True)[0]
+        assert trusted.score == pytest.approx(score(tiny_reward, [item("four")])[0].score, abs=1e-5)
+        assert list(tmp_path.rglob("has_run"))

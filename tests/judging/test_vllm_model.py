@@ -76,8 +76,8 @@ def test_a_free_replys_log_probs_are_the_models_own(model, tiny_policy):
     reply = ask(model, [question("Rate it.", choice=None, top_logprobs=20)])[0]
     alone = next_logprobs(tiny_policy, "Rate it.")
     (position,) = reply.choices[0].logprobs
-    assert position.keys() - alone.keys() == {"\N{REPLACEMENT CHARACTER}"}  # bytes of no character, added up
-    del position["\N{REPLACEMENT CHARACTER}"]
+    assert position.keys() - alone.keys() == {""}  # halves of characters, which vLLM writes as nothing, added up
+    del position[""]
     assert position == pytest.approx({text: alone[text] for text in position}, abs=1e-4)
     assert max(position.values()) == pytest.approx(max(alone.values()), abs=1e-4)
     assert (reply.n_tokens_in, reply.n_tokens_out) == (10, 1)
