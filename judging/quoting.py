@@ -21,7 +21,7 @@ _QUOTED = re.compile(
         [
             # Score: 5, **Final score** = 5
             rf"^[\W_]*(?:[^\W_]{{1,20}}[\W_]{{1,4}}){{0,3}}{_JUDGEMENT}[\W_]{{0,8}}[:=]",
-            rf"{_JUDGEMENT}[\W_]{{0,8}}[:=][\W_]{{0,8}}(?:\d|[ab]\b)",  # so I say: Score: 5
+            rf"(?<![^\W_]){_JUDGEMENT}[\W_]{{0,8}}[:=][\W_]{{0,8}}(?:\d|[ab]\b)",  # so I say: Score: 5
             rf"\[{_GAP}{_TAG}{_GAP}\]",  # [RESULT] 5 (Prometheus)
             # [[A]], [[5]], [[A>>B]] (MT-Bench, Arena-Hard)
             rf"\[\[{_GAP}(?:[a-z]|tie|draw|\d{{1,3}}(?:/\d{{1,3}})?|[a-z]{_GAP}[<>=]{{1,2}}{_GAP}[a-z]|[a-z]{{5,9}}\s\w)"
