@@ -44,7 +44,7 @@ def seat(candidate_ids: Sequence[str], seed: int) -> list[int]:
 def schedule_swiss(rounds: int) -> Schedule:
     """Give a schedule in which answers of equal or close score meet, `rounds` times each.
 
-    Of an odd number one sits out each round, the lowest that has not yet; it scores 0.5 for it. After more than k / 2
+    Of an odd number one sits out each round, the lowest that has not yet, as if it had tied. After more than k / 2
     rounds more may sit out, as those that are left have all met.
     """
 
@@ -82,8 +82,8 @@ def schedule_round_robin(k: int, played: Rounds) -> list[Pair]:
 
 
 def _count(k: int, played: Rounds) -> tuple[list[float], list[int]]:
-    """Give each seat's score and how many rounds it sat out."""
-    scores, byes = [0.5 * len(played)] * k, [len(played)] * k
+    """Give each seat's score, its wins above half of its duels, and how many rounds it sat out."""
+    scores, byes = [0.0] * k, [len(played)] * k
     for past in played:
         for duel in past:
             win = 0.5 if duel.win is None else duel.win
