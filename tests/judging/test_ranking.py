@@ -32,9 +32,7 @@ def meetings(played):
     return [frozenset((duel.first, duel.second)) for past in played for duel in past]
 
 
-schedules = st.one_of(
-    st.integers(1, 12).map(schedule_swiss), st.just(schedule_knockout), st.just(schedule_round_robin)
-)
+schedules = st.one_of(st.integers(1, 12).map(schedule_swiss), st.just(schedule_knockout), st.just(schedule_round_robin))
 
 
 @settings(deadline=None)
