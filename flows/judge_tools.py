@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any  # JSON values
 
-from flows.checkpoint_logprobs import checkpoint_logprobs
 from generation.chat_client import ChatClient
 from judging.config import SingleJudgeConfig
 from judging.engine_config import ServerConfig
@@ -24,7 +23,9 @@ def lay_tools(config: SingleJudgeConfig, job: dict[str, Any]) -> Iterator[Tools]
         job: `flows.score_stage.score_job`.
     """
     if isinstance(config, ImplicitRewardConfig):
-        yield Tools(sum_logprobs=checkpoint_logprobs())
+        from flows.checkpoint_logprobs import open_checkpoint
+
+        yield Tools(sum_logprobs=open_checkpoint)
         return
     engine = getattr(config, "engine", None)
     if engine is None or isinstance(engine, str):

@@ -47,9 +47,9 @@ def test_run_folder_lies_in_the_workspace(tmp_path: Path):
 def test_address_with_a_login(tmp_path: Path):
     """Address with user and password"""
     address = f"http://me:{PASSWORD}@127.0.0.1:8000/v1"
-    judge = {"kind": "rubric", "base_url": address, "model": "m"}
+    judge = {"kind": "rubric", "engine": {"name": "openai", "base_url": address, "model": "m"}}
     places = {
-        "judging.annotator.base_url": {"judging": {"annotator": judge}},
+        "judging.annotator.rubric.engine.openai.base_url": {"judging": {"annotator": judge}},
         "prompts.path": {"prompts": {"path": f"https://me:{PASSWORD}@host/prompts.jsonl"}},
         "prompts.dataset": {"prompts": {"dataset": f"https://me:{PASSWORD}@host/set"}},
         "policy.model": {"policy": {"model": f"https://me:{PASSWORD}@host/model"}},
@@ -66,9 +66,10 @@ def test_address_with_a_login(tmp_path: Path):
 def test_key_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """API key written into a recipe"""
     key = "sk-proj-Abc123Def456Ghi789"
+    server = {"name": "openai", "base_url": "http://x/v1", "model": "m"}
     for sections in (
-        {"judging": {"annotator": {"kind": "rubric", "base_url": "http://x/v1", "model": "m", "api_key_env": key}}},
-        {"judging": {"annotator": {"kind": "rubric", "base_url": "http://x/v1", "model": "m", "api_key": key}}},
+        {"judging": {"annotator": {"kind": "rubric", "engine": server | {"api_key_env": key}}}},
+        {"judging": {"annotator": {"kind": "rubric", "engine": server | {"api_key": key}}}},
         {"policy": {"model": "m", "revision": key}},
         {"api_key": key},
     ):

@@ -114,8 +114,9 @@ def test_key_in_no_file_of_a_run(server: FakeServer, prefloop, tmp_path: Path):
     (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prefloop("import", tmp_path / "answers.jsonl", "--output", tmp_path / "in")
     done = prefloop(
-        "judge", "--kind", "rubric", "--set", f"base_url={server.base_url}", "--set", "model=m",
-        "--set", "api_key_env=JUDGE_KEY", "--set", "concurrency=1", "--max-unscored-share", "0", "--verbose",
+        "judge", "--kind", "rubric", "--set", "verdict=written",
+        "--set", f"engine={{name: openai, base_url: '{server.base_url}', model: m, concurrency: 1}}",
+        "--set", "engine.api_key_env=JUDGE_KEY", "--max-unscored", "0", "--verbose",
         *(f"--{name}={tmp_path / 'in' / name}.parquet" for name in ("prompts", "candidates")),
         "--output", tmp_path / "scores.parquet", code=1, JUDGE_KEY=KEY,
     )  # fmt: skip
@@ -142,7 +143,8 @@ def test_judge_with_half_a_character(server: FakeServer, prefloop, tmp_path: Pat
     (tmp_path / "answers.jsonl").write_text(json.dumps({"prompt": "Say A", "response": "A"}))
     prefloop("import", tmp_path / "answers.jsonl", "--output", tmp_path / "in")
     prefloop(
-        "judge", "--kind", "rubric", "--set", f"base_url={server.base_url}", "--set", "model=m",
+        "judge", "--kind", "rubric", "--set", "verdict=written",
+        "--set", f"engine={{name: openai, base_url: '{server.base_url}', model: m}}",
         *(f"--{name}={tmp_path / 'in' / name}.parquet" for name in ("prompts", "candidates")),
         "--output", tmp_path / "scores.parquet",
     )  # fmt: skip

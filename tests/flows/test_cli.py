@@ -168,6 +168,6 @@ def test_a_judge_that_fails_on_every_row_stops_the_run_and_nothing_is_kept_as_do
     path = recipe()  # the prompts have no reference answer to compare with
     done = served("run", path, "--workspace", tmp_path / "w", code=1)
     assert "no_reference" in done.stderr
-    assert "max_unscored_share" in done.stderr
+    assert "max_unscored" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "w" / "stages" / "judging").glob("*/manifest.json")) == []

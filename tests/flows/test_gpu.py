@@ -155,4 +155,7 @@ def test_only_jobs_that_load_a_model_want_a_gpu():
     assert wants_gpu({"job": "sample", "engine": {"name": "openai", "base_url": None}})
     assert not wants_gpu({"job": "sample", "engine": {"name": "openai", "base_url": "http://127.0.0.1:1/v1"}})
     assert wants_gpu({"job": "score", "judge": {"kind": "reward_model"}})
-    assert not wants_gpu({"job": "score", "judge": {"kind": "rubric"}})
+    assert not wants_gpu({"job": "score", "judge": {"kind": "rubric", "engine": {"name": "openai"}}})
+    assert wants_gpu({"job": "score", "judge": {"kind": "pairwise", "engine": {"name": "vllm"}}})
+    assert wants_gpu({"job": "score", "judge": {"kind": "implicit_reward"}})
+    assert not wants_gpu({"job": "score", "judge": {"kind": "verifier"}})

@@ -107,20 +107,20 @@ def scored(*verdicts):
 
 def test_share_of_unscored_candidates_stops_the_stage_with_counts_and_the_fix():
     table = scored(Verdict(1.0), Verdict(None, "parse"), Verdict(None, "parse"), Verdict(None, "timeout"))
-    with pytest.raises(RuntimeError, match=r"3 of 4 .*75\.0%; parse 2, timeout 1.*judging\.max_unscored_share"):
-        check_scores(4, table, max_unscored_share=0.5)
+    with pytest.raises(RuntimeError, match=r"3 of 4 .*75\.0%; parse 2, timeout 1.*judging\.max_unscored"):
+        check_scores(4, table, max_unscored=0.5)
 
 
 def test_share_of_unscored_candidates_may_reach_its_limit():
-    check_scores(2, scored(Verdict(1.0), Verdict(None, "parse")), max_unscored_share=0.5)
+    check_scores(2, scored(Verdict(1.0), Verdict(None, "parse")), max_unscored=0.5)
 
 
 def test_lost_candidate_is_an_error():
     with pytest.raises(RuntimeError, match="lost or doubled candidates: 2 in, 1 score rows"):
-        check_scores(2, scored(Verdict(1.0)), max_unscored_share=1.0)
+        check_scores(2, scored(Verdict(1.0)), max_unscored=1.0)
 
 
 def test_candidate_scored_twice_is_an_error():
     once = scored(Verdict(1.0))
     with pytest.raises(RuntimeError, match=r"2 score rows .* of 1 distinct"):
-        check_scores(2, pa.concat_tables([once, once]), max_unscored_share=1.0)
+        check_scores(2, pa.concat_tables([once, once]), max_unscored=1.0)
