@@ -143,6 +143,8 @@ def _compare(tables: _Tables, fields: dict[str, Any], on_policy: frozenset[str],
         if row["drops"]:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["drops"].items())
             console.print(f"no pair by {row['rule']}: {reasons}", highlight=False, soft_wrap=True)
+    if fields.get("length_control") == "fitted":
+        console.print("correct_incorrect only asks which answers pass: it is shown without length_control")
     console.print(
         "prompts: with a pair. margin, length gap: chosen less rejected, mean score and characters. agreement: prompts "
         "of best_worst where the rule makes the same pair.",
