@@ -7,6 +7,7 @@ from flows.audit import Judged
 from flows.audit_findings import Resampling
 from judging.audit_duels import read_duels
 from judging.audit_measures import measure_position
+from judging.audit_probes import AGAIN, ANSWERS
 from judging.config import JudgeConfig
 
 # Why each bound is where it is: docs/audit.md.
@@ -25,7 +26,7 @@ def find_position(judged: Judged, judge: JudgeConfig, resampling: Resampling) ->
         why = _NOT_APPLICABLE.get(judge.kind, "it sees one answer at a time, so there is no order; see repetition")
         return [not_measured(POSITION, "consistent in both orders", "share", why)]
     asked, replies = judged.layout.asked, judged.scores["raw_reply"].to_pylist()
-    rows = [row for row, one in enumerate(asked) if one.entry.kind in ("answer", "again")]
+    rows = [*judged.rows(ANSWERS), *judged.rows(AGAIN)]  # among probes an order may decide what should not be close
     duels = read_duels((asked[row].candidate_id, replies[row]) for row in rows)
     numbers = {asked[row].candidate_id: asked[row].prompt for row in rows}
     prompt = np.array([numbers[one] for one in duels.ids], dtype=int)
