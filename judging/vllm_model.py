@@ -9,7 +9,7 @@ and write the judge's own.
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
     from vllm.logprobs import Logprob
 
+_END = "end"
+_MOST_TOP_LOGPROBS = 20  # vLLM refuses more as it comes, and so does OpenAI
 _QUEUE_FACTOR = 3  # sequences in flight / sequences decoded at once
 _MASKED = -9000.0  # nats; vLLM writes -inf or -9999 for a token that a constraint forbids
 
@@ -73,14 +75,19 @@ class VllmModel:
 
         Replies without a choice have the reason `too_long` (question and longest reply together), `special_token` or
         `chat_template` (the template refuses the messages, such as those with a system role).
+
+        Raises:
+            RuntimeError: A None came while nothing was in hand.
         """
         engine = self._llm.llm_engine
         waiting = iter(tagged)
         tags: dict[str, Tag] = {}
         try:
             while True:
-                yield from self._fill(waiting, tags)
+                more = yield from self._fill(waiting, tags)
                 if not tags:
+                    if more:
+                        raise RuntimeError("the source of questions waits for a reply, but nothing is in hand")
                     return
                 for output in engine.step():
                     if output.finished:
@@ -90,14 +97,19 @@ class VllmModel:
 
     def _fill(
         self, waiting: Iterator[tuple[Tag, Question] | None], tags: dict[str, Tag]
-    ) -> Iterator[tuple[Tag, Reply]]:
-        """Add questions until enough sequences are in flight or none is ready; yield those that can't be asked."""
+    ) -> Generator[tuple[Tag, Reply], None, bool]:
+        """Add questions until enough sequences are in flight or none is ready, and yield those that can't be asked.
+
+        Returns:
+            Whether there may be more questions.
+        """
         from vllm.inputs import TokensInput
 
         engine = self._llm.llm_engine
         while engine.get_num_unfinished_requests() < _QUEUE_FACTOR * self._config.max_num_seqs:
-            if (pulled := next(waiting, None)) is None:  # the end, or a question that hangs on a reply to come
-                return
+            pulled = next(waiting, _END)
+            if pulled is None or isinstance(pulled, str):
+                return pulled is None  # a question hangs on a reply to come
             tag, question = pulled
             ids = self._render(question)
             if isinstance(ids, Reply):
@@ -107,6 +119,7 @@ class VllmModel:
             prompt = TokensInput(type="token", prompt_token_ids=ids)
             engine.add_request(name, prompt, _params(question), lora_request=self._adapter)
             tags[name] = tag
+        return True
 
     def _render(self, question: Question) -> list[int] | Reply:
         """Give a question's token ids, or the reply of one that can't be asked."""
@@ -194,7 +207,7 @@ def _params(question: Question) -> "SamplingParams":
         seed=question.seed,
         temperature=question.temperature,
         max_tokens=question.max_new_tokens,
-        logprobs=question.top_logprobs or None,
+        logprobs=min(question.top_logprobs, _MOST_TOP_LOGPROBS) or None,
         structured_outputs=constraint,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

@@ -73,7 +73,7 @@ def next_logprobs(folder, text, adapter=None):
 
 
 def test_a_free_replys_log_probs_are_the_models_own(model, tiny_policy):
-    reply = ask(model, [question("Rate it.", choice=None, top_logprobs=20)])[0]
+    reply = ask(model, [question("Rate it.", choice=None, top_logprobs=25)])[0]
     alone = next_logprobs(tiny_policy, "Rate it.")
     (position,) = reply.choices[0].logprobs
     assert position.keys() - alone.keys() == {""}  # halves of characters, which vLLM writes as nothing, added up
@@ -154,6 +154,11 @@ def test_dialogues_go_on_while_one_of_them_waits_for_a_reply(model):
         alone = ask(model, [question(f"Say {row}.", choice=None, max_new_tokens=4 + row % 5, top_logprobs=0)])[0]
         assert (said, reason) == (alone.choices[0].text, "too_long")
         assert rating in ("1", "2", "3")
+
+
+def test_a_source_that_waits_for_nothing_is_an_error(model):
+    with pytest.raises(RuntimeError, match="nothing is in hand"):
+        dict(model.ask(iter([(0, question("Rate it.")), None, None, None, None])))
 
 
 def test_questions_are_pulled_as_the_queue_empties(model):
