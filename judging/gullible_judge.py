@@ -175,4 +175,5 @@ def _shared(asked: str, answer: str) -> float:
 
 def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold().translate(_LOOKS_LIKE)
-    return "".join(char for char in folded if unicodedata.category(char) not in ("Cf", "Mn"))
+    seen = (char for char in folded if char.isspace() or unicodedata.category(char) not in ("Cf", "Cc", "Mn"))
+    return "".join(seen)

@@ -171,11 +171,14 @@ def _share(total: int, n: int, place: int) -> int:
 
 
 def _make_ids(secret: str, texts: list[str], n: int) -> list[str]:
-    """Give different ids of four letters that none of the texts contains."""
+    """Give different ids of four letters, or more where a text holds nearly all such, that no text contains."""
     draw = random.Random(digest("ids", secret))
     ids: list[str] = []
+    length = 4.0
     while len(ids) < n:
-        name = "".join(draw.choices(_LETTERS, k=4))
+        name = "".join(draw.choices(_LETTERS, k=int(length)))
         if name not in ids and not any(name in text for text in texts):
             ids.append(name)
+        else:
+            length += 0.05
     return ids
