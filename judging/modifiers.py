@@ -62,7 +62,7 @@ def hold_against(pool: Pool, chosen: Ints, rejected: Ints, config: PairingConfig
     margin = in_margin_unit(gap, config)
     # Also above 0: a small slope could round a difference to a tie's probability, and no pair may be one.
     yield Condition(
-        "tied", (gap > 0) & (margin > margin_threshold(config)), margin, margin_threshold(config), np.maximum
+        "min_margin", (gap > 0) & (margin > margin_threshold(config)), margin, margin_threshold(config), np.maximum
     )
     yield Condition("same_text", joined.text[chosen] != joined.text[rejected])
     if config.chosen_must_finish:

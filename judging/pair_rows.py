@@ -44,7 +44,7 @@ def build_pairs(
     columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
     margin = joined.score[picked.chosen] - joined.score[picked.rejected]
     columns["margin"] = margin
-    columns["weight"] = probability(margin, config.slope) if config.rule == "all_pairs" else [None] * margin.size
+    columns["weight"] = probability(margin, config.slope) if config.rule == "all_pairs" else pa.nulls(margin.size)
     columns["rule"] = pa.repeat(config.rule, len(prompt_rows))
     ids = (columns[name].to_pylist() for name in ("prompt_id", "chosen_id", "rejected_id"))
     columns["pair_id"] = [pair_id(*row) for row in zip(*ids, strict=True)]

@@ -100,14 +100,7 @@ def explain_no_pairs(drops: pa.Table) -> str:
     if not len(rows):
         return "pairing made no pair: it was given no candidates"
     parts = [f"pairing made no pair from {len(rows)} prompts"]
-    tied = rows.filter(pc.equal(rows["reason"], "tied"))
-    # A tie's value is 0 in units of the score, 0.5 as a probability, where the threshold is at least that.
-    probabilities = (
-        pc.all(pc.greater_equal(tied["value"], 0.5)).as_py()
-        and pc.all(pc.greater_equal(tied["threshold"], 0.5)).as_py()
-    )
-    is_equal = pc.equal(tied["value"], 0.5 if probabilities else 0.0)
-    equal, near = tied.filter(is_equal), tied.filter(pc.invert(is_equal))
+    equal, near = (rows.filter(pc.equal(rows["reason"], reason)) for reason in ("tied", "min_margin"))
     if len(equal):
         parts.append(
             f"{len(equal)} are tied: every candidate of a prompt got the same score{_shared_score(drops)}; either the "

@@ -62,7 +62,7 @@ def find_reasons(joined: Joined, alpha: float, config: PairingConfig) -> Reasons
         everyone = np.ones(pool.value.size, dtype=bool)
         _look_at_couples(found, own, pool, *cross(pool, everyone, everyone), config)
         offer = RULES[config.rule](pool, config)
-        _look_at_couples(found, own, pool, offer.chosen, offer.rejected, config, tied="length_control")
+        _look_at_couples(found, own, pool, offer.chosen, offer.rejected, config, min_margin="length_control")
         # What is left has couples that would do; only a price for length can make a rule offer none of them.
         found.fill(own[found.reason[own] == ""], "length_control", np.nan, np.nan)
     return found
@@ -73,8 +73,9 @@ def _look_at_scores(found: Reasons, score: Floats, starts: Ints, config: Pairing
     n_scored = np.add.reduceat(~np.isnan(score), starts, dtype=np.int64)
     highest, lowest = np.fmax.reduceat(score, starts), np.fmin.reduceat(score, starts)
     spread = in_margin_unit(np.nan_to_num(highest - lowest), config)  # NaN: not one score, which is too few below
-    tied = np.flatnonzero((highest == lowest) | (spread <= margin_threshold(config)))
-    found.fill(tied, "tied", spread[tied], margin_threshold(config))
+    for reason, is_so in (("min_margin", spread <= margin_threshold(config)), ("tied", highest == lowest)):
+        rows = np.flatnonzero(is_so)
+        found.fill(rows, reason, spread[rows], margin_threshold(config))
     if config.rule == "correct_incorrect":
         for reason, measured, is_so in (
             ("all_correct", lowest, lowest >= config.pass_score),
@@ -93,9 +94,9 @@ def _look_at_couples(
     chosen: Ints,
     rejected: Ints,
     config: PairingConfig,
-    tied: str = "tied",
+    min_margin: str = "min_margin",
 ) -> None:
-    """Fill in the condition at which the last couples of a prompt fell; `tied` is what a lack of margin is called."""
+    """Fill in the condition at which the last couples of a prompt fell; `min_margin` is what that one is called."""
     group = pool.group[chosen]
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     if not starts.size:
@@ -109,5 +110,5 @@ def _look_at_couples(
         if condition.measured is not None:
             worst = np.inf if condition.closest is np.minimum else -np.inf
             value = condition.closest.reduceat(np.where(before, condition.measured, worst), starts)
-        reason = tied if condition.reason == "tied" else condition.reason
+        reason = min_margin if condition.reason == "min_margin" else condition.reason
         found.fill(rows[fell], reason, value[fell], condition.threshold)

@@ -120,7 +120,7 @@ def test_margin_must_be_above_the_least_one():
     tables = pair(prompts("p", "q"), table, scores(a=1.0, b=0.5, c=1.0, d=0.25), min_margin=0.5)
     assert ids(tables) == [("c", "d")]
     row = tables.drops.to_pylist()[0]
-    assert (row["id"], row["reason"], row["value"], row["threshold"]) == ("p", "tied", 0.5, 0.5)
+    assert (row["id"], row["reason"], row["value"], row["threshold"]) == ("p", "min_margin", 0.5, 0.5)
 
 
 def test_unscored_answer_never_becomes_rejected():

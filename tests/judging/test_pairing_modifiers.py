@@ -27,7 +27,7 @@ def test_margins_as_probabilities_go_through_the_slope():
 
 def test_margin_in_the_ledger_has_the_unit_of_the_threshold():
     made = pair(line_up(1, 0), margin_unit="probability", min_margin=0.8)
-    assert prompt_drops(made) == {"p": ("tied", pytest.approx(1 / (1 + math.exp(-1))), 0.8)}
+    assert prompt_drops(made) == {"p": ("min_margin", pytest.approx(1 / (1 + math.exp(-1))), 0.8)}
     message = explain_no_pairs(made.drops)
     assert "1 have a margin of at most judging.pairing.min_margin 0.8, the largest margin is 0.73" in message
 

@@ -176,8 +176,10 @@ def failed_condition(chosen, rejected, config):
     """The first condition that a couple does not meet, by a plain look at it; None = it may be a pair."""
     gap = chosen.score - rejected.score
     margin = gap if config.margin_unit == "score" else 1 / (1 + math.exp(-config.slope * gap))
-    if gap <= 0 or margin <= config.min_margin:
+    if gap <= 0:
         return "tied"
+    if margin <= config.min_margin:
+        return "min_margin"
     if chosen.text == rejected.text:
         return "same_text"
     if config.chosen_must_finish and chosen.finish == "length":
@@ -292,7 +294,7 @@ def test_top_p_pairs_one_of_the_upper_with_one_of_the_lower_half(answers):
 def test_reason_of_a_prompt_is_the_condition_at_which_its_last_couple_fell(answers, config):
     config = config.model_copy(update={"rule": "all_pairs", "length_control": "none"})
     made, config = run(answers, config)
-    order = ["tied", "same_text", "truncated", "low_score", "max_margin", "length_band", "off_policy"]
+    order = ["tied", "min_margin", "same_text", "truncated", "low_score", "max_margin", "length_band", "off_policy"]
     for prompt, (reason, _, _) in prompt_drops(made).items():
         own = [answer for answer in answers if answer.prompt == prompt and answer.score is not None]
         if len(own) < 2:
