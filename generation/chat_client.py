@@ -111,7 +111,7 @@ class ChatClient:
                     line = line or Line(self, path)
                     line.send(*request)
                     in_hand += 1
-                    if not line.results.empty():  # a slow source must not hold back what is done
+                    if line.has_replies():  # a slow source must not hold back what is done
                         break
                 if line is None or not in_hand:
                     if more:

@@ -7,6 +7,7 @@ import os
 import queue
 import random
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic  # Any: JSON values
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 _LONGEST_BACKOFF_S = 60.0
 _FEWEST_SILENT_ROWS = 4
+_NO_KEY = "none"  # no header carries it; without it the SDK draws one of random bytes for each request
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -59,11 +61,16 @@ class Line(Generic[Tag]):
     """The thread, loop and workers of one run."""
 
     def __init__(self, client: "ChatClient", path: str) -> None:
-        self.results: queue.SimpleQueue[tuple[Tag, Reply] | None] = queue.SimpleQueue()
         self._client = client
         self._path = path
         self._jitter = random.Random()  # of waiting times only; a shared seed would let processes retry in step
         self._requests: asyncio.Queue[tuple[Tag, dict[str, Any]]] = asyncio.Queue()
+        # Both ways between the threads go in batches: each wake-up of the other costs system calls and the GIL's waits.
+        self._outbox: deque[tuple[Tag, dict[str, Any]]] = deque()
+        self._fetches = False  # whether the loop is going to look into the outbox
+        self._done: list[tuple[Tag, Reply]] = []
+        self._batches: queue.SimpleQueue[list[tuple[Tag, Reply]] | None] = queue.SimpleQueue()
+        self._received: deque[tuple[Tag, Reply]] = deque()
         self._stop = asyncio.Event()
         self._heard = False  # whether the server has ever answered
         self._silent_rows = 0  # rows given up since the server's latest answer of any kind
@@ -74,18 +81,27 @@ class Line(Generic[Tag]):
         self._thread = threading.Thread(target=self._drive, name="chat client", daemon=True)
         self._thread.start()
         self._served = asyncio.run_coroutine_threadsafe(self._serve(), self._loop)
-        self._served.add_done_callback(lambda _: self.results.put(None))
+        self._served.add_done_callback(lambda _: self._batches.put(None))
 
     def send(self, tag: Tag, body: dict[str, Any]) -> None:
         """Hand a request to the workers."""
-        self._loop.call_soon_threadsafe(self._requests.put_nowait, (tag, body))
+        self._outbox.append((tag, body))
+        if not self._fetches:
+            self._fetches = True
+            self._loop.call_soon_threadsafe(self._fetch)
+
+    def has_replies(self) -> bool:
+        """Say whether `receive` would come back at once."""
+        return bool(self._received) or not self._batches.empty()
 
     def receive(self) -> tuple[Tag, Reply]:
         """Wait for a reply; raise what ended the workers."""
-        if (result := self.results.get()) is None:
-            self._served.result()
-            raise RuntimeError("the chat client's workers ended early")
-        return result
+        if not self._received:
+            if (batch := self._batches.get()) is None:
+                self._served.result()
+                raise RuntimeError("the chat client's workers ended early")
+            self._received.extend(batch)
+        return self._received.popleft()
 
     def close(self) -> None:
         """Cancel what is in flight and end the thread."""
@@ -110,10 +126,22 @@ class Line(Generic[Tag]):
         for task in done:
             task.result()
 
+    def _fetch(self) -> None:
+        self._fetches = False  # before looking: what is sent from now on calls again
+        while self._outbox:
+            self._requests.put_nowait(self._outbox.popleft())
+
+    def _deliver(self) -> None:
+        self._batches.put(self._done)
+        self._done = []
+
     async def _work(self, api: openai.AsyncOpenAI) -> None:
         while True:
             tag, body = await self._requests.get()
-            self.results.put((tag, await self._ask(api, body)))
+            reply = await self._ask(api, body)
+            if not self._done:
+                self._loop.call_soon(self._deliver)  # with what else is done by then
+            self._done.append((tag, reply))
 
     async def _ask(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
         """Try until there is a reply, the trouble cannot heal, or the tries are used up."""
@@ -141,7 +169,9 @@ class Line(Generic[Tag]):
     async def _try(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes | Trouble:
         try:
             async with asyncio.timeout(self._client.timeout_s):
-                response = await api.post(self._path, cast_to=httpx2.Response, content=write_body(body))
+                response = await api.post(
+                    self._path, cast_to=httpx2.Response, content=write_body(body), options={"idempotency_key": _NO_KEY}
+                )
         except TimeoutError:
             return Trouble(TIMEOUT, f"no reply within {self._client.timeout_s:g} s", heals=True)
         except openai.APIStatusError as error:
