@@ -32,7 +32,9 @@ class AspectConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
         return self
 
 
-class _ChatJudgeConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class _ChatJudgeConfig(
+    BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+):
     """What all language-model judges have in common."""
 
     template: Path | None = None

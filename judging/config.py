@@ -38,7 +38,7 @@ SingleJudgeConfig = Annotated[
 ]
 
 
-class MemberConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class MemberConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """One judge of a panel."""
 
     judge: SingleJudgeConfig
@@ -47,7 +47,7 @@ class MemberConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Its share in the panel's score, relative to the other members."""
 
 
-class PanelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class PanelConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """Several judges whose opinions are put on one scale within each prompt and joined (PoLL)."""
 
     kind: Literal["panel"]
@@ -76,7 +76,7 @@ JUDGE_KINDS = (
 COMPARING = (PairwiseConfig, ListwiseConfig, PanelConfig)
 
 
-class JudgingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class JudgingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True):
     """Scoring and pairing of candidates."""
 
     annotator: JudgeConfig
