@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from judging.engine_config import EngineConfig, OfflineConfig
+from judging.engine_config import EngineConfig, OfflineConfig, ServerConfig
 
 BUILT_IN_ASPECTS = ("helpfulness", "honesty", "instruction_following", "accuracy", "clarity", "safety")
 """Aspects whose rubric stands in the judge's template."""
@@ -18,7 +18,7 @@ class AspectConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Name in the scores' column `aspects`; helpfulness, honesty, instruction_following, accuracy, clarity and safety
     bring their own text."""
     rubric: str | None = Field(default=None, pattern=r"\S")
-    """What is rated and what the ends of the scale mean; null takes the text that comes with the name."""
+    """What is rated and what the ends of the scale mean; null takes the template's text for the name."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Share in the score: the score is the weighted mean of the aspects."""
 
@@ -61,8 +61,8 @@ class RubricConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribute_
     """Highest rating."""
     verdict: Literal["expected", "written", "json"] = "expected"
     """expected: the mean of the scale under the probabilities of the rating's token (G-Eval), finer than whole numbers
-    and without ties; the server must give log-probs. written: a rationale, then a line `Score: N`. json: the same as a
-    JSON object that the server enforces."""
+    and without ties; the server must give log-probs, and the model must not think first. written: a rationale, then a
+    line `Score: N`. json: the same as a JSON object that the server enforces."""
     rationale: bool = False
     """With expected: the model explains itself in a call of its own before the one that gives the verdict."""
     constrained: bool = False
@@ -70,7 +70,8 @@ class RubricConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribute_
     min_mass: float = Field(default=0.8, ge=0, le=1)
     """With expected: share of the probability that ratings must have together; below it the answer is unscored."""
     n_samples: int = Field(default=1, ge=1, le=64)
-    """With written and json: replies whose ratings are averaged; 20 stand in for log-probs where there are none."""
+    """With written and json: replies whose ratings are averaged; 20 stand in for log-probs where there are none. At
+    least half must hold a rating, or the answer is unscored."""
 
     @model_validator(mode="after")
     def _fits(self) -> "RubricConfig":
@@ -85,6 +86,7 @@ class RubricConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribute_
             raise ValueError("n_samples has no effect on verdict expected: leave it out, or set verdict to written")
         if self.verdict != "expected" and (self.rationale or self.constrained):
             raise ValueError(f"rationale and constrained belong to verdict expected; verdict is {self.verdict}")
+        _check_constraint(self.engine, is_constrained=self.constrained)
         if self.n_samples > 1 and self.temperature == 0:
             raise ValueError(f"temperature 0 gives n_samples {self.n_samples} times the same reply: set temperature")
         names = [aspect.name for aspect in self.aspects]
@@ -130,6 +132,7 @@ class PairwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     def _fits(self) -> "PairwiseConfig":
         if self.verdict != "expected" and (self.rationale or self.constrained):
             raise ValueError(f"rationale and constrained belong to verdict expected; verdict is {self.verdict}")
+        _check_constraint(self.engine, is_constrained=self.constrained)
         return self
 
 
@@ -155,3 +158,11 @@ class ListwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
         if self.min_score >= self.max_score:
             raise ValueError(f"min_score {self.min_score} must be below max_score {self.max_score}")
         return self
+
+
+def _check_constraint(engine: ServerConfig | OfflineConfig, *, is_constrained: bool) -> None:
+    if is_constrained and isinstance(engine, ServerConfig) and engine.structured == "response_format":
+        raise ValueError(
+            "constrained offers texts to choose from, and engine.structured response_format takes JSON schemas only: "
+            "set constrained to false (min_mass then guards), or structured to structured_outputs"
+        )

@@ -12,7 +12,8 @@ A change of the parsing changes scores: raise `judging.schema.SCORES_VERSION` wi
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,23 @@ from judging.opinion import NoLogprobs, Opinion, read_opinion, read_rationale
 from judging.reasons import BUDGET
 from judging.rubric_questions import RubricQuestions
 from judging.transcript import join_replies, sum_known
+
+
+@dataclass
+class _Part:
+    """One aspect of one answer.
+
+    Attributes:
+        aspect: What is rated.
+        calls: Questions about it so far, with their replies.
+        rationale: What the judge said before its rating; None where that was not asked for apart.
+        opinion: Why there is no rating to ask for; None = ask.
+    """
+
+    aspect: AspectConfig
+    calls: list[tuple[Question, Reply]] = field(default_factory=list)
+    rationale: str | None = None
+    opinion: Opinion | None = None
 
 
 class RubricJudge:
@@ -65,25 +83,25 @@ class RubricJudge:
         return hold_dialogues(self._model, self._replies, dialogues, is_done=lambda _: True)
 
     def _judge(self, item: Item) -> Dialogue[Verdict]:
-        aspects = self._config.aspects
-        calls: list[list[tuple[Question, Reply]]] = [[] for _ in aspects]
-        opinions: list[Opinion | None] = [None] * len(aspects)
-        asked = [self._questions.ask(item, aspect) for aspect in aspects]
-        _note(calls, range(len(aspects)), asked, (yield asked))
+        parts = [_Part(aspect) for aspect in self._config.aspects]
+        yield from _call(parts, [self._questions.ask(item, part.aspect) for part in parts])
         if self._config.rationale:
-            rationales = [read_rationale(said[0][1]) for said in calls]
-            opinions = [one if isinstance(one, Opinion) else None for one in rationales]
-            going = [place for place, one in enumerate(opinions) if one is None]
-            asked = [self._questions.ask_rating(calls[place][0][0], str(rationales[place])) for place in going]
-            _note(calls, going, asked, (yield asked) if asked else [])
-            for place in going:
-                opinions[place] = self._read(calls[place][-1], str(rationales[place]))
-        else:
-            opinions = [self._read(said[-1], None) for said in calls]
-        return self._conclude(calls, [one for one in opinions if one is not None])
+            for part in parts:
+                said = read_rationale(part.calls[0][1])
+                if isinstance(said, Opinion):
+                    part.opinion = said
+                else:
+                    part.rationale = said
+            going = [part for part in parts if part.opinion is None]
+            asked = [self._questions.ask_rating(part.calls[0][0], part.rationale or "") for part in going]
+            yield from _call(going, asked)
+        opinions = [part.opinion or self._read(*part.calls[-1], part.rationale) for part in parts]
+        for part, opinion in zip(parts, opinions, strict=True):
+            if opinion.score is None:
+                self._forget(part)
+        return join_opinions(self._config.aspects, opinions, [reply for part in parts for _, reply in part.calls])
 
-    def _read(self, call: tuple[Question, Reply], rationale: str | None) -> Opinion:
-        question, reply = call
+    def _read(self, question: Question, reply: Reply, rationale: str | None) -> Opinion:
         try:
             return read_opinion(self._config, reply, rationale)
         except NoLogprobs as error:
@@ -93,14 +111,11 @@ class RubricJudge:
                 "written with n_samples, such as 20, and a temperature above 0; or take a server that gives them"
             ) from None
 
-    def _conclude(self, calls: list[list[tuple[Question, Reply]]], opinions: list[Opinion]) -> Verdict:
-        for said, opinion in zip(calls, opinions, strict=True):
-            if opinion.score is None:
-                for question, reply in said:
-                    if reply.reason is None:
-                        self._replies.forget(question)  # asked again the next time
-        replies = [reply for said in calls for _, reply in said]
-        return join_opinions(self._config.aspects, opinions, replies)
+    def _forget(self, part: _Part) -> None:
+        """Have asked again, the next time, what had a reply but no rating."""
+        for question, reply in part.calls:
+            if reply.reason is None:
+                self._replies.forget(question)
 
 
 def join_opinions(aspects: list[AspectConfig], opinions: list[Opinion], replies: list[Reply]) -> Verdict:
@@ -140,11 +155,10 @@ def _choose_reason(reasons: list[str]) -> str | None:
     return reasons[0] if reasons else None
 
 
-def _note(
-    calls: list[list[tuple[Question, Reply]]], places: Iterable[int], asked: list[Question], replies: list[Reply]
-) -> None:
-    for place, question, reply in zip(places, asked, replies, strict=True):
-        calls[place].append((question, reply))
+def _call(parts: list[_Part], questions: list[Question]) -> Generator[list[Question], list[Reply], None]:
+    replies = (yield questions) if questions else []
+    for part, question, reply in zip(parts, questions, replies, strict=True):
+        part.calls.append((question, reply))
 
 
 def _join_rationales(said: list[tuple[str, str]], n_aspects: int) -> str | None:

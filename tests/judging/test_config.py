@@ -61,6 +61,7 @@ def test_a_scale_of_fewer_than_two_ratings_is_refused(max_score):
         ({"aspects": [{"name": "clarity", "rubric": " "}]}, "rubric"),
         ({"aspects": [{"name": "Clear.mass", "rubric": "x"}]}, "name"),
         ({"min_mass": 1.1}, "min_mass"),
+        ({"constrained": True, "engine": ENGINE | {"structured": "response_format"}}, "takes JSON schemas only: set"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_way_out(fields, message):
