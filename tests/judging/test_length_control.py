@@ -9,26 +9,33 @@ from hypothesis import strategies as st
 from generation.schema import CANDIDATES, PROMPTS
 from judging.config import PairingConfig
 from judging.pairing import pair_candidates
+from judging.pairing_config import RULE_NAMES
 from judging.schema import SCORES
 
 
-def pair(answers, length_control="fitted", min_margin=0.0):
+def pair(answers, length_control="fitted", min_margin=0.0, **config):
     """Pair answers given as (prompt, score, characters); their ids are a0, a1, ..."""
     prompts = sorted({prompt for prompt, *_ in answers})
     rows = [
-        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row, "text": chr(97 + row % 26) * characters, "score": score}
+        {
+            "prompt_id": prompt,
+            "candidate_id": f"a{row}",
+            "sample_index": row,
+            "text": chr(97 + row % 26) * characters,
+            "score": score,
+        }
         for row, (prompt, score, characters) in enumerate(answers)
     ]
-    return pair_rows(prompts, rows, length_control, min_margin)
+    return pair_rows(prompts, rows, length_control, min_margin, **config)
 
 
-def pair_rows(prompts, rows, length_control="fitted", min_margin=0.0):
+def pair_rows(prompts, rows, length_control="fitted", min_margin=0.0, **config):
     questions = [{"prompt_id": id, "messages": [{"role": "user", "content": id}]} for id in prompts]
     tables = (
         pa.Table.from_pylist([{name: row[name] for name in schema.names if name in row} for row in records], schema)
         for schema, records in ((PROMPTS, questions), (CANDIDATES, rows), (SCORES, rows))
     )
-    return pair_candidates(*tables, PairingConfig(length_control=length_control, min_margin=min_margin))
+    return pair_candidates(*tables, PairingConfig(length_control=length_control, min_margin=min_margin, **config))
 
 
 def length_biased(bias, n_prompts=300, k=8, seed=0):
@@ -86,6 +93,15 @@ def test_control_takes_the_length_out_of_length_biased_scores(bias):
     assert before.facts["length_gap"] > 50
     assert abs(after.facts["length_gap"]) < 2
     assert len(after.pairs) > 0.7 * len(before.pairs)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULE_NAMES if rule != "correct_incorrect"])
+def test_control_works_with_every_rule_that_ranks(rule):
+    answers = length_biased(0.002, n_prompts=1000)
+    before, after = (pair(answers, mode, rule=rule) for mode in ("none", "fitted"))
+    assert before.facts["length_gap"] > 50
+    assert abs(after.facts["length_gap"]) < 2
+    assert len(after.pairs) > 0.5 * len(before.pairs)
 
 
 def test_alpha_is_what_the_judge_pays_for_a_character():
@@ -160,7 +176,13 @@ def test_control_never_widens_the_gap_and_leaves_pairs_where_there_were_some(ans
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_order_of_the_rows_changes_nothing(answers, random):
     rows = [
-        {"prompt_id": prompt, "candidate_id": f"a{row}", "sample_index": row % 3, "text": chr(97 + row) * length, "score": score}
+        {
+            "prompt_id": prompt,
+            "candidate_id": f"a{row}",
+            "sample_index": row % 3,
+            "text": chr(97 + row) * length,
+            "score": score,
+        }
         for row, (prompt, score, length) in enumerate(answers)
     ]
     straight, turned = pair_rows("pqrs", rows), pair_rows("pqrs", random.sample(rows, len(rows)))
