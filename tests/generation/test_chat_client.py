@@ -65,7 +65,7 @@ def test_concurrency_is_reached_and_not_passed(server):
     assert server.peak == 4
 
 
-def test_source_is_pulled_at_most_twice_concurrency_ahead(server):
+def test_source_is_pulled_at_most_concurrency_ahead(server):
     pulled = 0
     handed_back = 0
     ahead = []
@@ -80,7 +80,56 @@ def test_source_is_pulled_at_most_twice_concurrency_ahead(server):
     for _ in client_of(server, concurrency=4).chat(source()):
         handed_back += 1
     assert handed_back == 200
-    assert max(ahead) <= 8
+    assert max(ahead) == 4
+
+
+def test_next_request_waits_until_the_reply_before_was_taken_up(server):
+    """A caller that stores replies loses at most the calls in flight when it is killed."""
+    replies = client_of(server, concurrency=1).chat(bodies(10))
+    for taken_up in range(10):
+        next(replies)
+        time.sleep(0.02)
+        assert len(server.bodies) == taken_up + 1
+
+
+def test_source_may_wait_for_replies(server):
+    server.answer = echo
+    answered: list[int] = []
+
+    def source():
+        for i, body in bodies(6):
+            yield i, body
+            while i not in answered:
+                yield None
+
+    for i, _ in client_of(server).chat(source()):
+        answered.append(i)
+    assert answered == list(range(6))
+
+
+def test_source_that_waits_lets_the_rest_in_flight_go_on(server):
+    server.script = [hang]
+    waits = []
+
+    def source():
+        yield from bodies(3)
+        waits.append(True)
+        yield None
+        yield 3, bodies(1)[0][1]
+
+    reasons = {i: reply.reason for i, reply in client_of(server, timeout_s=0.5, max_retries=0).chat(source())}
+    assert (reasons, waits) == ({0: "timeout", 1: None, 2: None, 3: None}, [True])
+
+
+def test_source_that_waits_for_nothing_is_an_error(server):
+    with pytest.raises(RuntimeError, match="nothing is in flight"):
+        list(client_of(server).chat([None]))
+
+
+def test_nothing_connects_before_the_first_request():
+    threads = threading.active_count()
+    assert list(ChatClient(f"http://127.0.0.1:{free_port()}/v1").chat(iter(()))) == []
+    assert threading.active_count() == threads
 
 
 def test_source_is_pulled_in_the_callers_thread(server):
@@ -167,6 +216,15 @@ def test_trouble_that_heals_is_tried_again(server, fault):
     assert len(server.bodies) == 3
 
 
+def test_requests_are_counted_with_their_retries(server):
+    server.script = [status(500), status(429), status(400)]
+    counts = [reply.n_requests for _, reply in client_of(server, concurrency=1).chat(bodies(2))]
+    assert counts == [3, 1]
+    server.script = [status(500)] * 4
+    [(_, reply)] = client_of(server).chat(bodies(1))
+    assert (reply.reason, reply.n_requests) == ("server_error", 4)
+
+
 def test_retry_after_holds_for_all_workers(server):
     server.script = [status(429, headers={"Retry-After": "0.4"})]
     server.delay_s = 0.05
@@ -233,6 +291,33 @@ def test_refused_request_becomes_the_rows_reason_and_is_not_repeated(server, fau
     replies = [reply.reason for _, reply in client_of(server, concurrency=1).chat(bodies(3))]
     assert replies == [reason, None, None]
     assert len(server.bodies) == 3
+
+
+def test_any_text_gets_through_and_half_a_surrogate_pair_is_replaced(server):
+    server.answer = echo
+    texts = ["\ud83d", "half \udc00 a pair", "a whole \U0001f600", "NUL \x00", "\u2028", "y" * 1_000_000]
+    requests = [(i, {"messages": [{"role": "user", "content": text}]}) for i, text in enumerate(texts)]
+    replies = {i: reply.body for i, reply in client_of(server).chat(requests)}
+    said = [replies[i]["choices"][0]["message"]["content"] for i in range(len(texts))]
+    assert said == ["\ufffd", "half \ufffd a pair", *texts[2:]]
+
+
+def test_body_goes_as_json(server):
+    seen = []
+
+    async def look(request):
+        seen.append(request.headers["Content-Type"])
+        return web.json_response(chat_body(["yes"]))
+
+    server.script = [look]
+    list(client_of(server).chat(bodies(1)))
+    assert seen == ["application/json"]
+
+
+def test_prompt_that_sets_off_a_filter_is_its_own_reason(server):
+    server.script = [status(400, "triggering content management policy", error_code="content_filter")]
+    [(_, reply)] = client_of(server).chat(bodies(1))
+    assert reply.reason == "content_filter"
 
 
 def test_limit_is_renamed_for_a_model_that_refuses_max_tokens(server):

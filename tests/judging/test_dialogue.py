@@ -1,4 +1,8 @@
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -301,3 +305,41 @@ def test_run_with_every_reply_stored_needs_no_server(server, tmp_path):
     with model_of(server) as model, ReplyStore(tmp_path, model.identity) as store:
         results = dict(hold(model, store, [[2, 1]] * 20))
     assert (base_url, len(results), server.bodies) == (server.base_url, 20, [])
+
+
+JUDGE = """
+import sys
+from pathlib import Path
+from generation.chat_client import ChatClient
+from judging.chat import Question
+from judging.dialogue import hold_dialogues
+from judging.engine_config import ServerConfig
+from judging.reply_store import ReplyStore
+from judging.server_model import ServerModel
+
+def judge(row):
+    [reply] = yield [Question([{"role": "user", "content": f"row {row}"}], 1, 0.0, 0)]
+    return reply.choices[0].text
+
+config = ServerConfig(name="openai", base_url=sys.argv[1], model="judge", concurrency=8)
+model = ServerModel(config, ChatClient.from_config(config))
+with model, ReplyStore(Path(sys.argv[2]), model.identity) as store:
+    for row, text in hold_dialogues(model, store, ((i, judge(i)) for i in range(200)), lambda _: True):
+        assert text == f"row {row}"
+        print(row, flush=True)
+"""
+
+
+def test_killed_run_asks_again_at_most_what_was_in_flight(server, tmp_path):
+    server.delay_s = 0.02
+    command = [sys.executable, "-c", JUDGE, server.base_url, str(tmp_path)]
+    for kill in range(1, 4):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            while len(server.bodies) < 50 * kill:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert sorted(map(int, said.split())) == list(range(200))
+    asked = [body["messages"][0]["content"] for body in server.bodies]
+    assert len(set(asked)) == 200
+    assert len(asked) <= 200 + 3 * 8
