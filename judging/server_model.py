@@ -10,7 +10,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self  # Any: JSON values
 
@@ -18,10 +18,11 @@ from judging.chat import Question, Reply
 from judging.chat_wire import read_completion, write_question
 from judging.engine_config import ServerConfig
 from judging.judge import Tag
+from judging.reasons import BUDGET
+from judging.spent import Spent
 
 logger = logging.getLogger(__name__)
 
-BUDGET = "budget"
 FEWER_CHOICES = "fewer_choices"
 
 _BAD_REQUEST = "bad_request"
@@ -47,25 +48,6 @@ class ChatClient(Protocol):
     """What the judge needs of a client: bodies of chat completions in, replies out in any order, pulled as needed."""
 
     def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, ChatReply]]: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What a model has cost since it was opened.
-
-    Attributes:
-        calls: Questions sent.
-        retries: Requests beyond one a question.
-        tokens_in: Tokens read, as far as the server says.
-        tokens_out: Tokens written, as far as the server says.
-        cost: In the currency of the price fields; None = no prices.
-    """
-
-    calls: int = 0
-    retries: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float | None = None
 
 
 class ServerModel:
@@ -111,39 +93,35 @@ class ServerModel:
             ValueError: The server refuses every request, gives no several choices, or none of the counts that the
                 budget needs.
         """
-        return _Asking(self, iter(tagged)).replies()
+        return _Asking(self, self._client, iter(tagged)).replies()
 
     def _forget_server(self) -> None:
         self._spent = Spent(cost=None if self._config.price_in is None else 0.0)
         self._takes_seed = True
+        self._took_seed = False  # shown by an answer
         self._gave_several = False
         self._answered = False
         self._refused = 0
 
     def is_used_up(self) -> bool:
         """Say whether the budget is reached."""
-        spent, budget = self._spent, self._config.budget
-        pairs = (
-            (spent.calls + spent.retries, budget.max_calls),
-            (spent.tokens_in + spent.tokens_out, budget.max_tokens),
-            (spent.cost or 0.0, budget.max_cost),
-        )
-        return any(limit is not None and used >= limit for used, limit in pairs)
+        return self._spent.reaches(self._config.budget)
 
     def send(self, question: Question) -> dict[str, Any]:
         """Give the body for a question and count the call."""
-        body = write_question(question, self._config, with_seed=self._takes_seed)
-        self._spent = replace(self._spent, calls=self._spent.calls + 1)
-        return body
+        self._spent = self._spent.with_call()
+        return write_question(question, self._config, with_seed=self._takes_seed)
 
-    def take(self, question: Question, said: ChatReply) -> Reply | None:
+    def take(self, question: Question, body: dict[str, Any], said: ChatReply) -> Reply | None:
         """Read what came of a question and count its cost; None = it must be asked again, without a seed."""
         reply = Reply([], said.reason, said.detail) if said.body is None else read_completion(said.body)
         reply = replace(reply, cost=self._price(reply))
-        self._count(reply, said.n_requests)
+        self._check_counts(reply)
+        self._spent = self._spent.with_reply(reply, said.n_requests)
         if reply.reason == _BAD_REQUEST:
-            return self._take_refusal(question, reply)
+            return self._take_refusal(question, reply, with_seed="seed" in body)
         self._answered |= said.body is not None
+        self._took_seed |= said.body is not None and "seed" in body
         if reply.reason is None and question.n > 1:
             return self._check_several(question, reply)
         return reply
@@ -156,24 +134,17 @@ class ServerModel:
             return None
         return (reply.n_tokens_in * config.price_in + reply.n_tokens_out * config.price_out) / 1e6
 
-    def _count(self, reply: Reply, n_requests: int) -> None:
-        budget, spent = self._config.budget, self._spent
+    def _check_counts(self, reply: Reply) -> None:
+        budget = self._config.budget
         counted = reply.n_tokens_in is not None and reply.n_tokens_out is not None
         if reply.choices and not counted and (budget.max_tokens or budget.max_cost):
             raise ValueError(
                 f"{self._config.base_url} does not say how many tokens a reply took, so engine.budget.max_tokens and "
                 "max_cost cannot be kept: use max_calls"
             )
-        self._spent = Spent(
-            calls=spent.calls,
-            retries=spent.retries + n_requests - 1,
-            tokens_in=spent.tokens_in + (reply.n_tokens_in or 0),
-            tokens_out=spent.tokens_out + (reply.n_tokens_out or 0),
-            cost=None if spent.cost is None else spent.cost + (reply.cost or 0.0),
-        )
 
-    def _take_refusal(self, question: Question, reply: Reply) -> Reply | None:
-        if question.temperature > 0 and _SEED.search(reply.detail):
+    def _take_refusal(self, question: Question, reply: Reply, *, with_seed: bool) -> Reply | None:
+        if with_seed and not self._took_seed and _SEED.search(reply.detail):
             if self._takes_seed:
                 logger.warning("%s takes no seed: samples cannot be repeated", self._config.base_url)
             self._takes_seed = False
@@ -203,20 +174,23 @@ class ServerModel:
 class _Asking(Generic[Tag]):
     """The state of one call of `ask`."""
 
-    def __init__(self, model: ServerModel, questions: Iterator[tuple[Tag, Question] | None]) -> None:
+    def __init__(
+        self, model: ServerModel, client: ChatClient, questions: Iterator[tuple[Tag, Question] | None]
+    ) -> None:
         self._model = model
+        self._client = client
         self._questions = questions
         self._more = True
-        self._sent: dict[int, tuple[Tag, Question]] = {}
+        self._sent: dict[int, tuple[Tag, Question, dict[str, Any]]] = {}
         self._again: deque[tuple[Tag, Question]] = deque()
         self._refused: deque[Tag] = deque()
         self._numbers = 0
 
     def replies(self) -> Iterator[tuple[Tag, Reply]]:
         while self._more or self._again:
-            for number, said in self._model._client.chat(self._bodies()):
-                tag, question = self._sent.pop(number)
-                if (reply := self._model.take(question, said)) is None:
+            for number, said in self._client.chat(self._bodies()):
+                tag, question, body = self._sent.pop(number)
+                if (reply := self._model.take(question, body, said)) is None:
                     self._again.append((tag, question))
                 else:
                     yield tag, reply
@@ -235,9 +209,10 @@ class _Asking(Generic[Tag]):
                 self._more = False
                 return
             if asked is not None and not self._model.is_used_up():
+                body = self._model.send(asked[1])
                 self._numbers += 1
-                self._sent[self._numbers] = asked
-                yield self._numbers, self._model.send(asked[1])
+                self._sent[self._numbers] = (*asked, body)
+                yield self._numbers, body
                 continue
             if asked is not None:
                 self._refused.append(asked[0])

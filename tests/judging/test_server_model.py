@@ -10,7 +10,8 @@ from generation.chat_client import ChatClient
 from judging.chat import Question
 from judging.chat_wire import read_completion
 from judging.engine_config import ServerConfig
-from judging.server_model import ServerModel, Spent
+from judging.server_model import ServerModel
+from judging.spent import Spent
 from tests.fake_openai import FakeServer, chat_body, hang, raw, status
 
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
@@ -264,6 +265,19 @@ def test_seed_is_left_out_for_a_server_that_refuses_it(server, caplog):
     assert [
         record.message for record in caplog.records if "seed" in record.message and "no seed" in record.message
     ] == [f"{server.base_url} takes no seed: samples cannot be repeated"]
+
+
+def test_refusal_that_speaks_of_a_seed_is_a_row_of_its_own_where_seeds_are_taken(server):
+    server.script = [raw(json.dumps(chat_body(["4"])).encode()), status(400, "can't read: 'How do I plant a seed?'")]
+    replies = ask(model_of(server, concurrency=1), *[question(str(i), temperature=0.5) for i in range(3)])
+    assert [reply.reason for reply in replies] == [None, "bad_request", None]
+    assert all(body["seed"] == 7 for body in server.bodies)
+
+
+def test_refusal_that_goes_on_without_a_seed_is_the_rows_reason(server):
+    server.script = [status(400, "seed or whatever")] * 2
+    [reply] = ask(model_of(server), question(temperature=0.5))
+    assert (reply.reason, len(server.bodies)) == ("bad_request", 2)
 
 
 def test_server_that_refuses_several_choices_is_an_error_that_names_the_field(server):
