@@ -7,7 +7,7 @@ before the model is asked for the next one.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -57,37 +57,28 @@ class _Open(Generic[Tag, Result]):
     Attributes:
         tag: The caller's.
         dialogue: Its generator.
-        asked: Questions so far.
-        current: Those of them that the dialogue waits for now.
+        current: Questions that it waits for.
         replies: Replies to these, by place.
-        is_short: Whether some question has gone without a reply.
     """
 
     tag: Tag
     dialogue: Dialogue[Result]
-    asked: list[Question] = field(default_factory=list)
     current: list[Question] = field(default_factory=list)
     replies: dict[int, Reply] = field(default_factory=dict)
-    is_short: bool = False
 
 
 def hold_dialogues(
-    model: ChatModel,
-    replies: Replies,
-    tagged: Iterable[tuple[Tag, Dialogue[Result]]],
-    is_done: Callable[[Result], bool],
+    model: ChatModel, replies: Replies, tagged: Iterable[tuple[Tag, Dialogue[Result]]]
 ) -> Iterator[tuple[Tag, Result]]:
     """Hold dialogues with a model and yield each one's result as it ends, in any order.
 
     Args:
         model: Answers, while it is open.
-        replies: Where replies are looked up and kept.
+        replies: Where replies are looked up and kept. A dialogue that makes nothing of one forgets it there, so that
+            the next run asks again.
         tagged: Dialogues, begun only as the model needs work.
-        is_done: Whether a result is one to keep. The stored replies of another are forgotten, so that the next run asks
-            again; but where questions went without a reply (their reasons are the result's, and the others' replies
-            may be fine), the next run asks these only.
     """
-    return _Talk(model, replies, iter(tagged), is_done).results()
+    return _Talk(model, replies, iter(tagged)).results()
 
 
 class _Talk(Generic[Tag, Result]):
@@ -98,12 +89,10 @@ class _Talk(Generic[Tag, Result]):
         model: ChatModel,
         replies: Replies,
         waiting: Iterator[tuple[Tag, Dialogue[Result]]],
-        is_done: Callable[[Result], bool],
     ) -> None:
         self._model = model
         self._stored = replies
         self._waiting = waiting
-        self._is_done = is_done
         self._to_ask: deque[tuple[tuple[int, int], Question]] = deque()
         self._open: dict[int, _Open[Tag, Result]] = {}
         self._ended: deque[tuple[Tag, Result]] = deque()
@@ -151,9 +140,9 @@ class _Talk(Generic[Tag, Result]):
             try:
                 one.current = next(one.dialogue) if replies is None else one.dialogue.send(replies)
             except StopIteration as end:
-                self._end(number, end.value)
+                del self._open[number]
+                self._ended.append((one.tag, end.value))
                 return
-            one.asked += one.current
             one.replies = {}
             for place, question in enumerate(one.current):
                 if (stored := self._stored.get(question)) is None:
@@ -168,18 +157,9 @@ class _Talk(Generic[Tag, Result]):
         one = self._open[number]
         if reply.reason is None:
             self._stored.put(one.current[place], reply)
-        else:
-            one.is_short = True
         one.replies[place] = reply
         if len(one.replies) == len(one.current):
             self._advance(number, _in_order(one))
-
-    def _end(self, number: int, result: Result) -> None:
-        one = self._open.pop(number)
-        if not self._is_done(result) and not one.is_short:
-            for question in one.asked:
-                self._stored.forget(question)
-        self._ended.append((one.tag, result))
 
 
 def _in_order(one: _Open[Tag, Result]) -> list[Reply]:

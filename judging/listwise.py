@@ -80,7 +80,7 @@ class ListwiseJudge:
         """
         dialogues = ((tags, self._judge(items)) for tags, items in group_by_prompt(tagged))
         # The dialogue itself forgets the replies that it could not read; the others are kept.
-        for tags, verdicts in hold_dialogues(self._model, self._replies, dialogues, is_done=lambda _: True):
+        for tags, verdicts in hold_dialogues(self._model, self._replies, dialogues):
             yield from zip(tags, verdicts, strict=True)
 
     def _judge(self, items: list[Item]) -> Dialogue[list[Verdict]]:

@@ -61,7 +61,7 @@ class PairwiseJudge:
         """
         ranked = ((tags, self._rank(items)) for tags, items in group_by_prompt(tagged))
         # The dialogue itself forgets the replies that it could not read; the others are kept.
-        for tags, verdicts in hold_dialogues(self._model, self._replies, ranked, is_done=lambda _: True):
+        for tags, verdicts in hold_dialogues(self._model, self._replies, ranked):
             yield from zip(tags, verdicts, strict=True)
 
     def _rank(self, items: list[Item]) -> Dialogue[list[Verdict]]:

@@ -80,7 +80,7 @@ class RubricJudge:
         """
         dialogues = ((tag, self._judge(item)) for tag, item in tagged)
         # The dialogue itself forgets the replies that it could not read; the others are kept.
-        return hold_dialogues(self._model, self._replies, dialogues, is_done=lambda _: True)
+        return hold_dialogues(self._model, self._replies, dialogues)
 
     def _judge(self, item: Item) -> Dialogue[Verdict]:
         parts = [_Part(aspect) for aspect in self._config.aspects]

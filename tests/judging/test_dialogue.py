@@ -107,9 +107,9 @@ def expected(name: str, sizes: list[int]) -> list[list[str]]:
     return said
 
 
-def hold(model, replies, plans: list[list[int]], is_done=lambda _: True) -> list:
+def hold(model, replies, plans: list[list[int]]) -> list:
     dialogues = ((i, rounds_of(str(i), sizes)) for i, sizes in enumerate(plans))
-    return list(hold_dialogues(model, replies, dialogues, is_done))
+    return list(hold_dialogues(model, replies, dialogues))
 
 
 plans = st.lists(st.lists(st.integers(0, 4), max_size=4), max_size=30)
@@ -138,25 +138,30 @@ def test_second_run_asks_only_what_went_without_a_reply(plans, in_flight, data):
     fails = data.draw(st.sets(st.sampled_from(whole))) if whole else set()
     replies = Memory()
     first = Echo(in_flight, fails=frozenset(fails))
-    results = hold(first, replies, plans, lambda said: not any("timeout" in texts for texts in said))
+    results = hold(first, replies, plans)
     assert sorted(i for i, _ in results) == list(range(len(plans)))
     second = Echo(in_flight)
     assert sorted(hold(second, replies, plans)) == [(i, expected(str(i), sizes)) for i, sizes in enumerate(plans)]
     assert not (set(first.asked) - fails) & set(second.asked)
 
 
-def test_result_without_a_verdict_has_its_replies_asked_again():
-    replies, plans = Memory(), [[2, 1], [1]]
-    hold(Echo(), replies, plans, is_done=lambda said: len(said) == 1)
-    model = Echo()
-    hold(model, replies, plans)
-    assert len(model.asked) == 3
-    assert all(text.startswith("0 ") for text in model.asked)
+def test_reply_that_its_dialogue_forgets_is_asked_for_again():
+    replies = Memory()
+
+    def picky(name):
+        questions = [question(f"{name} {place}") for place in range(2)]
+        yield questions
+        replies.forget(questions[1])
+
+    for _ in range(2):
+        model = Echo()
+        list(hold_dialogues(model, replies, [(0, picky("a"))]))
+    assert model.asked == ["a 1"]
 
 
 def test_failed_question_keeps_the_other_replies_of_its_dialogue():
     replies, missing = Memory(), "0 round 0 place 1 after <>"
-    [(_, said)] = hold(Echo(fails=frozenset({missing})), replies, [[3]], is_done=lambda _: False)
+    [(_, said)] = hold(Echo(fails=frozenset({missing})), replies, [[3]])
     assert said[0][1] == "timeout"
     model = Echo()
     hold(model, replies, [[3]])
@@ -190,7 +195,7 @@ def test_dialogues_are_begun_only_as_the_model_needs_work():
             ahead.append(begun - handed_back)
             yield i, rounds_of(str(i), [1])
 
-    for _ in hold_dialogues(Echo(in_flight=4), NoReplies(), source(), lambda _: True):
+    for _ in hold_dialogues(Echo(in_flight=4), NoReplies(), source()):
         handed_back += 1
     assert handed_back == 500
     assert max(ahead) <= 5
@@ -208,7 +213,7 @@ def test_stored_results_are_handed_on_one_by_one_without_the_model():
             yield i, rounds_of(str(i), [1])
 
     model = Echo()
-    for handed_back, _ in enumerate(hold_dialogues(model, replies, source(), lambda _: True), start=1):
+    for handed_back, _ in enumerate(hold_dialogues(model, replies, source()), start=1):
         assert begun == handed_back
     assert model.asked == []
 
@@ -245,7 +250,7 @@ def test_error_in_a_dialogue_reaches_the_caller():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(hold_dialogues(Echo(), NoReplies(), [(0, broken())], lambda _: True))
+        list(hold_dialogues(Echo(), NoReplies(), [(0, broken())]))
 
 
 def test_model_that_leaves_questions_unanswered_is_an_error():
@@ -276,7 +281,7 @@ def test_budget_stops_a_run_and_the_next_runs_finish_it_with_no_question_asked_t
     while True:
         runs += 1
         with model_of(server, budget={"max_calls": 7}) as model, ReplyStore(tmp_path, model.identity) as store:
-            results = dict(hold(model, store, plans, lambda said: not any("budget" in texts for texts in said)))
+            results = dict(hold(model, store, plans))
         assert sorted(results) == list(range(10))
         if all(results[i] == expected(str(i), plans[i]) for i in range(10)):
             break
@@ -289,7 +294,7 @@ def test_budget_stops_a_run_and_the_next_runs_finish_it_with_no_question_asked_t
 def test_trouble_with_a_server_leaves_the_other_dialogues_whole(server, tmp_path):
     server.script = [status(500)] * 3
     with model_of(server) as model, ReplyStore(tmp_path, model.identity) as store:
-        results = dict(hold(model, store, [[1]] * 40, lambda said: said[0][0] != "server_error"))
+        results = dict(hold(model, store, [[1]] * 40))
     assert [said[0][0] for said in results.values()].count("server_error") == 3
     server.bodies.clear()
     with model_of(server) as model, ReplyStore(tmp_path, model.identity) as store:
@@ -324,7 +329,7 @@ def judge(row):
 config = ServerConfig(name="openai", base_url=sys.argv[1], model="judge", concurrency=8)
 model = ServerModel(config, ChatClient.from_config(config))
 with model, ReplyStore(Path(sys.argv[2]), model.identity) as store:
-    for row, text in hold_dialogues(model, store, ((i, judge(i)) for i in range(200)), lambda _: True):
+    for row, text in hold_dialogues(model, store, ((i, judge(i)) for i in range(200))):
         assert text == f"row {row}"
         print(row, flush=True)
 """

@@ -148,7 +148,7 @@ def test_dialogues_go_on_while_one_of_them_waits_for_a_reply(model):
         (second,) = yield [question(f"Rate {first.choices[0].text}")]
         return first.choices[0].text, long.reason, second.choices[0].text
 
-    held = dict(hold_dialogues(model, NoReplies(), ((row, talk(row)) for row in range(50)), lambda _: True))
+    held = dict(hold_dialogues(model, NoReplies(), ((row, talk(row)) for row in range(50))))
     assert sorted(held) == list(range(50))
     for row, (said, reason, rating) in held.items():
         alone = ask(model, [question(f"Say {row}.", choice=None, max_new_tokens=4 + row % 5, top_logprobs=0)])[0]
