@@ -2,7 +2,7 @@
 
     python -m benchmarks.judge_client_forms FORM --url http://127.0.0.1:8199/v1 --concurrency 64 --rows 1024
 
-A row is a system message and a fresh user message of 2,400 characters; the reply is one token with five log-probs, read
+A row is a system message and a fresh user message of 2,300 characters; the reply is one token with its log-probs, read
 as an expected score. Prints one JSON object. Rate and CPU count from the reply that ends the warm-up (twice the calls
 in flight) to the last one.
 """
@@ -19,14 +19,21 @@ from pathlib import Path
 from typing import Any  # values of JSON
 
 WORDS = "the answer is clear and short yet it leaves out what was asked in the second half of the question "
-SYSTEM = {"role": "system", "content": "Rate the answer with one digit from 1 to 5."}
 LABELS = {"1", "2", "3", "4", "5"}
-FIELDS = {"model": "mock", "temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": 5}
+FIELDS = {"model": "mock", "temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": 20}
+SYSTEM_CHARS, USER_CHARS = 930, 2310  # about what the rubric judge writes around an answer of ANSWER_CHARS
+ANSWER_CHARS = 2050
+
+
+def text_of(row: int, chars: int) -> str:
+    """Give a text that no other row has."""
+    return f"{row:08d} {WORDS * 30}"[:chars]
 
 
 def messages(row: int) -> list[dict[str, str]]:
-    """Give the messages of a row, which no other row has."""
-    return [SYSTEM, {"role": "user", "content": f"{row:08d} {WORDS * 24}"[:2400]}]
+    """Give messages as long as the judge's."""
+    system = {"role": "system", "content": (WORDS * 30)[:SYSTEM_CHARS]}
+    return [system, {"role": "user", "content": text_of(row, USER_CHARS)}]
 
 
 def expect(logprobs: dict[str, float]) -> float | None:
@@ -64,35 +71,31 @@ class Meter:
 
 
 def run_judge(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
-    """The judge's path: dialogues, the model behind the server, the store of replies."""
+    """The judge's path: the rubric judge, its dialogues, the model behind the server, the store of replies."""
     from generation.chat_client import ChatClient
-    from judging.chat import Question, Reply
-    from judging.dialogue import Dialogue, hold_dialogues
+    from judging.chat_config import RubricConfig
     from judging.engine_config import ServerConfig
+    from judging.judge import Item
     from judging.reply_store import ReplyStore
+    from judging.rubric import RubricJudge
     from judging.server_model import ServerModel
 
-    def judge(row: int) -> Dialogue[tuple[float | None, str | None]]:
-        [reply] = yield [Question(messages(row), max_new_tokens=1, temperature=0.0, seed=row, top_logprobs=5)]
-        return read(reply)
-
-    def read(reply: Reply) -> tuple[float | None, str | None]:
-        if reply.reason is not None:
-            return None, reply.reason
-        logprobs = reply.choices[0].logprobs
-        score = expect(logprobs[0]) if logprobs else None
-        return score, None if score is not None else ("mass" if logprobs else "no_logprobs")
+    def item(row: int) -> Item:
+        asked = [{"role": "user", "content": "What does the question leave open?"}]
+        return Item(f"c{row}", f"p{row}", asked, text_of(row, ANSWER_CHARS), None, {})
 
     options = {"concurrency": args.concurrency, "timeout_s": args.timeout_s, "max_retries": 5}
-    config = ServerConfig(name="openai", base_url=args.url, model="mock", **options)
-    client = ChatClient.from_config(config)
+    engine = ServerConfig(name="openai", base_url=args.url, model="mock", **options)
+    model = ServerModel(engine, ChatClient.from_config(engine))
     seen = set()
-    with ServerModel(config, client) as model, ReplyStore(args.store, model.identity) as store:
-        dialogues = ((row, judge(row)) for row in range(args.rows))
-        for row, (_, reason) in hold_dialogues(model, store, dialogues, lambda result: result[0] is not None):
+    with (
+        ReplyStore(args.store, model.identity) as store,
+        RubricJudge(RubricConfig(kind="rubric", engine=engine), model, store) as judge,
+    ):
+        for row, verdict in judge.score((row, item(row)) for row in range(args.rows)):
             if args.check_rows:
                 seen.add(row)
-            meter.add(reason)
+            meter.add(verdict.reason)
     spent = {"calls": model.spent.calls, "retries": model.spent.retries}
     return {"distinct_rows": len(seen) if args.check_rows else None, "spent": spent}
 

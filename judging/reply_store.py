@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self  # Any: JSON values
@@ -24,6 +24,7 @@ VERSION = 1
 _WAIT_S = 60.0  # for another process's commit, which takes a millisecond, or its checkpoint, which waits for the disk
 _CHECKSUM_BYTES = 8
 _CACHE_KIB = 1024
+_LOG_PAGES = 8000  # 32 MB of log between checkpoints, which wait for the disk: on a slow one for a second
 _DAMAGED = {"", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR", "SQLITE_SCHEMA", "SQLITE_MISMATCH"}
 
 
@@ -131,7 +132,8 @@ class ReplyStore:
 
 def hash_question(question: Question) -> bytes:
     """Give 16 bytes that stand for everything in a question, and for how replies are read."""
-    text = json.dumps([VERSION, asdict(question)], sort_keys=True)
+    parts = {field.name: getattr(question, field.name) for field in fields(question)}  # asdict would copy the texts
+    text = json.dumps([VERSION, parts], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
@@ -139,6 +141,7 @@ def _set_up(connection: sqlite3.Connection, identity: str) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("CREATE TABLE IF NOT EXISTS model (identity TEXT PRIMARY KEY)")
     connection.execute("CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, checksum BLOB, reply BLOB)")
     connection.execute("INSERT OR IGNORE INTO model VALUES (?)", (json.dumps(identity),))  # for people who look
