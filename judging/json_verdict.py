@@ -68,24 +68,23 @@ def read_objects(reply: str) -> tuple[str, list[dict[str, Any] | None]]:
     """List the JSON objects of a reply that begin a line or follow another; None stands for one with a key twice.
 
     Returns:
-        The reason for there being none, and the objects; lines quoted with ">" and thoughts are skipped.
+        The reason for there being none, and the objects; thoughts are skipped.
     """
     said = skip_thoughts(reply)
     fault = find_fault(said) or "no_verdict"
-    text = "".join(line for line in said.splitlines(keepends=True) if not line.startswith(">"))
     decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_int_of, parse_constant=str)
     objects: list[dict[str, Any] | None] = []
-    start = None if fault == "truncated" else _START.search(text)
+    start = None if fault == "truncated" else _START.search(said)
     for _ in range(_MAX_STARTS):
         if start is None:
             break
         try:
-            found, end = decoder.raw_decode(text, start.end() - 1)
+            found, end = decoder.raw_decode(said, start.end() - 1)
         except (ValueError, RecursionError):
-            start = _START.search(text, start.end())
+            start = _START.search(said, start.end())
         else:
             objects.append(found)
-            start = _NEXT.match(text, end) or _START.search(text, end)
+            start = _NEXT.match(said, end) or _START.search(said, end)
     return fault, objects
 
 

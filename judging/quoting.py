@@ -26,7 +26,8 @@ _QUOTED = re.compile(
             # [[A]], [[5]], [[A>>B]] (MT-Bench, Arena-Hard)
             rf"\[\[{_GAP}(?:[a-z]|tie|draw|\d{{1,3}}(?:/\d{{1,3}})?|[a-z]{_GAP}[<>=]{{1,2}}{_GAP}[a-z]|[a-z]{{5,9}}\s\w)"
             rf"{_GAP}\]\]",
-            rf"[\"'](?:[a-z]{{1,20}}[_ -]?){{0,2}}{_JUDGEMENT}[\"']\s*[:=]",  # {"score": 5}
+            rf"[\"'](?:[a-z]{{1,20}}[_ -]?){{0,2}}{_JUDGEMENT}[\"']\s*(?:[:=]|$)",  # {"score": 5}
+            r"\\u00[4-7][0-9a-f]",  # "sc\u006fre", which JSON reads as "score"
             rf"<{_GAP}/?{_GAP}{_TAG}\b",  # <score>5</score>
             rf"<{_GAP}/?{_GAP}think",
             rf"\[{_GAP}[0-9a-f]{{12}}",  # [0123456789abcdef END]
