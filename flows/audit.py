@@ -4,6 +4,7 @@ Probes are candidates like others: they get ids of their own and are judged in o
 that compares answers sees each probe in a copy of the prompt, which has the prompt's messages and another id.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,15 +62,27 @@ class _Rows:
     asked: list[Asked] = field(default_factory=list)
 
 
-def choose_prompts(candidates: pa.Table, limit: int | None, seed: int) -> list[str]:
+def choose_prompts(candidates: pa.Table, limit: int | None, seed: int, min_answers: int = 1) -> list[str]:
     """Draw prompts that have answers; a larger limit adds to a smaller one's.
 
     Args:
         candidates: Table of `CANDIDATES`.
         limit: At most so many; None = all.
         seed: Of the draw.
+        min_answers: Answers that a prompt must have: 2 for a judge that compares.
+
+    Raises:
+        ValueError: No prompt has so many.
     """
-    found = candidates["prompt_id"].unique().to_pylist()
+    counts = Counter(candidates["prompt_id"].to_pylist())
+    found = [prompt_id for prompt_id, count in counts.items() if count >= min_answers]
+    if not found:
+        raise ValueError(
+            f"none of {len(counts)} prompts has {min_answers} answers or more: this judge compares answers to the same "
+            "prompt, so give it several"
+            if counts
+            else "there is no answer to audit the judge with: the file is empty"
+        )
     return sorted(found, key=lambda prompt_id: digest("audited", f"{seed} {prompt_id}"))[:limit]
 
 
@@ -87,7 +100,7 @@ def lay_out(
         best: The judge's highest rating.
 
     Raises:
-        ValueError: A candidate's prompt is missing.
+        ValueError: A candidate's prompt or text is missing.
     """
     wanted = {prompt_id: number for number, prompt_id in enumerate(chosen)}
     by_id = {row["prompt_id"]: row for row in prompts.to_pylist() if row["prompt_id"] in wanted}
@@ -95,6 +108,8 @@ def lay_out(
         raise ValueError(f"{len(missing)} of {len(chosen)} prompts with answers are missing, the first is {missing[0]}")
     answers: dict[str, list[dict[str, Any]]] = {prompt_id: [] for prompt_id in chosen}
     for row in candidates.to_pylist():
+        if row["text"] is None:
+            raise ValueError(f"candidate {row['candidate_id']} has no text: leave it out, or give its `text`")
         if row["prompt_id"] in wanted:
             answers[row["prompt_id"]].append(row)
     rows = _Rows()

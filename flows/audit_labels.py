@@ -73,7 +73,7 @@ def compare_with_gold(judged: Judged, gold: GoldPairs, sources: dict[int, str], 
     why = f"of {int(dropped.table.sum()):,} pairs; preferring the longer answer agrees in {100 * baseline:.1f} %"
     n_unscored = int(np.isnan(said).sum())
     all_pairs = f"of {int(kept.table.sum()):,} pairs" + (f", {n_unscored:,} more unscored" if n_unscored else "")
-    above_baseline = Bound(low=baseline) if np.isfinite(baseline) else None
+    above_baseline = Bound(low=max(0.5, baseline) if np.isfinite(baseline) else 0.5)
     interval, chance = resampling.interval, "agreement beyond chance"
     lines = [
         hold(GOLD, "agreement, ties dropped", "share", interval(dropped.agreement), above_baseline, why),

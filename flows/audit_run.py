@@ -71,7 +71,7 @@ class Audit:
 def run_audit(audit: Audit, output: Path) -> AuditReport:
     """Audit a judge and write audit.html, audit.json and asked.parquet into a folder; an interrupted one goes on."""
     material, judge = audit.material, audit.judge
-    chosen = choose_prompts(material.candidates, audit.limit, audit.seed)
+    chosen = choose_prompts(material.candidates, audit.limit, audit.seed, 2 if is_comparing(judge) else 1)
     how = "none" if isinstance(judge, RecordedConfig) else "apart" if is_comparing(judge) else "together"
     best = str(getattr(judge, "max_score", 5))
     layout = lay_out(material.prompts, material.candidates, chosen, probes=how, seed=audit.seed, best=best)
@@ -168,8 +168,14 @@ def _describe(judge: JudgeConfig) -> str:
     for place in (judge, engine):
         for name in ("model", "function", "path"):
             if value := getattr(place, name, None):
-                return f"{judge.kind} {value}"
+                return f"{judge.kind} {_shorten(str(value))}"
     return judge.kind
+
+
+def _shorten(place: str) -> str:
+    """Write a path below this folder as people would."""
+    path = Path(place)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place
 
 
 def _total(scores: pa.Table, column: str) -> Any:

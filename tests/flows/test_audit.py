@@ -97,6 +97,29 @@ def test_a_smaller_limit_draws_a_part_of_a_larger_ones_prompts():
     assert choose_prompts(answers, 5, 1) != choose_prompts(answers, 5, 2)
 
 
+def test_a_judge_that_compares_gets_prompts_with_something_to_compare():
+    _, answers = _material(3)
+    lonely = answers.take([0, 1, 2, 3, 6, 7])  # p1 has one answer
+    assert set(choose_prompts(lonely, None, 0, 2)) == {"p0", "p2"}
+    with pytest.raises(ValueError, match="none of 3 prompts has 4 answers"):
+        choose_prompts(answers, None, 0, 4)
+    with pytest.raises(ValueError, match="no answer to audit"):
+        choose_prompts(answers.slice(0, 0), None, 0)
+
+
+def test_an_answer_without_a_text_is_named():
+    prompts, answers = _material(1)
+    blank = answers.set_column(answers.schema.get_field_index("text"), "text", pa.array(["a", None, "b"], pa.string()))
+    with pytest.raises(ValueError, match="candidate p0-1 has no text"):
+        lay_out(prompts, blank, ["p0"], probes="together", seed=0, best="5")
+
+
+def test_an_answer_without_its_prompt_is_named():
+    prompts, answers = _material(2)
+    with pytest.raises(ValueError, match="1 of 2 prompts with answers are missing, the first is p1"):
+        lay_out(prompts.slice(0, 1), answers, ["p0", "p1"], probes="together", seed=0, best="5")
+
+
 @pytest.mark.parametrize("probes", ["together", "apart"])
 def test_a_judge_of_length_falls_for_padding_and_not_for_nothing(probes):
     judged = _judge(len, probes)
