@@ -102,7 +102,7 @@ def lay_out(
     Raises:
         ValueError: A candidate's prompt or text is missing.
     """
-    wanted = {prompt_id: number for number, prompt_id in enumerate(chosen)}
+    wanted = set(chosen)
     by_id = {row["prompt_id"]: row for row in prompts.to_pylist() if row["prompt_id"] in wanted}
     if missing := [prompt_id for prompt_id in chosen if prompt_id not in by_id]:
         raise ValueError(f"{len(missing)} of {len(chosen)} prompts with answers are missing, the first is {missing[0]}")
@@ -113,8 +113,10 @@ def lay_out(
         if row["prompt_id"] in wanted:
             answers[row["prompt_id"]].append(row)
     rows = _Rows()
-    for prompt_id in chosen:
-        _lay_prompt(rows, by_id[prompt_id], answers[prompt_id], wanted[prompt_id], probes, seed, best)
+    for number, prompt_id in enumerate(chosen):
+        real = [Answer(row["candidate_id"], row["text"]) for row in answers[prompt_id]]
+        entries = _lay_entries(real, probes, seed, best)
+        _lay_rows(rows, by_id[prompt_id], answers[prompt_id], number, entries)
     return Layout(
         pa.Table.from_pylist(list(rows.prompts.values()), schema=PROMPTS),
         pa.Table.from_pylist(rows.candidates, schema=CANDIDATES),
@@ -123,18 +125,21 @@ def lay_out(
     )
 
 
-def _lay_prompt(
-    rows: _Rows, prompt: dict[str, Any], answers: list[dict[str, Any]], number: int, probes: str, seed: int, best: str
-) -> None:
-    real = [Answer(row["candidate_id"], row["text"]) for row in answers]
-    sources = {row["candidate_id"]: row for row in answers}
+def _lay_entries(real: list[Answer], probes: str, seed: int, best: str) -> list[Entry]:
     match probes:
         case "together":
-            entries = lay_out_together(real, seed, best)
+            return lay_out_together(real, seed, best)
         case "apart":
-            entries = lay_out_apart(real, seed, best)
+            return lay_out_apart(real, seed, best)
         case _:
-            entries = [Entry(ANSWERS, "answer", "", one.candidate_id, one.text) for one in real]
+            return [Entry(ANSWERS, "answer", "", one.candidate_id, one.text) for one in real]
+
+
+def _lay_rows(
+    rows: _Rows, prompt: dict[str, Any], answers: list[dict[str, Any]], number: int, entries: list[Entry]
+) -> None:
+    """Add one prompt with its copies, and what is judged with each."""
+    sources = {row["candidate_id"]: row for row in answers}
     for entry in entries:
         copy = prompt["prompt_id"] if entry.group == ANSWERS else digest("copy", f"{prompt['prompt_id']} {entry.group}")
         rows.prompts.setdefault(copy, prompt | {"prompt_id": copy})
