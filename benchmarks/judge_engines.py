@@ -6,7 +6,9 @@
 2. Reward models (a random one of the same size, and the one that ships with the demo) score in transformers and in
    vLLM: the largest difference, and the share of pairs of candidates in the same order.
 
-All in float32 on one thread. Seconds are those of scoring; starting an engine stands apart.
+All in float32 on one thread. Seconds are those of scoring; starting an engine stands apart. Measured on two cores with
+200 candidates and two aspects, 400 questions of about 450 tokens of which 240 are shared: no difference between server
+and offline engine, 9.0 s and 7.3 s; reward models 1.6e-5 and 9.5e-7 apart, all of 19,900 pairs in the same order.
 """
 
 import argparse
@@ -92,9 +94,9 @@ def main() -> None:
 
 def measure(folder: Path, n_candidates: int) -> dict[str, Any]:
     """Compare all engines on n candidates, k of them a prompt."""
+    os.environ.update(judge_engine_environment(rubric(offline(folder))))  # before torch is imported
     language_model = write_language_model(folder / "language_model", texts())
     reward_model = write_reward_model(folder / "reward_model", texts(), seed=1)
-    os.environ.update(judge_engine_environment(rubric(offline(language_model))))
     items = make_items(n_candidates)
     rubrics = compare(judge_by_server(language_model, items), run(open_judge(rubric(offline(language_model))), items))
     rewards = {
