@@ -49,7 +49,7 @@ def test_address_with_a_login(tmp_path: Path):
     address = f"http://me:{PASSWORD}@127.0.0.1:8000/v1"
     judge = {"kind": "rubric", "engine": {"name": "openai", "base_url": address, "model": "m"}}
     places = {
-        "judging.annotator.rubric.engine.openai.base_url": {"judging": {"annotator": judge}},
+        "judging.annotator.engine.base_url": {"judging": {"annotator": judge}},
         "prompts.path": {"prompts": {"path": f"https://me:{PASSWORD}@host/prompts.jsonl"}},
         "prompts.dataset": {"prompts": {"dataset": f"https://me:{PASSWORD}@host/set"}},
         "policy.model": {"policy": {"model": f"https://me:{PASSWORD}@host/model"}},
