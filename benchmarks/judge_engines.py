@@ -191,12 +191,12 @@ def make_items(n_candidates: int) -> list[Item]:
     """Make prompts about films with k answers each: 5 to 40 words from the project's pages."""
     dice = random.Random(0)
     words = [word for word in " ".join(texts()).split() if word.isalpha()]
-    prompts = [json.loads(line)["prompt"] for line in (ROOT / "data/prompts/film_reviews.jsonl").open()]
+    lines = (ROOT / "data/prompts/film_reviews.jsonl").read_text().splitlines()
     return [
         Item(
             candidate_id=f"candidate-{row}",
             prompt_id=f"prompt-{row // K}",
-            messages=[{"role": "user", "content": prompts[row // K]}],
+            messages=[{"role": "user", "content": json.loads(lines[row // K])["prompt"]}],
             text=" ".join(dice.choices(words, k=dice.randint(5, 40))),
             reference_answer=None,
             columns={},
