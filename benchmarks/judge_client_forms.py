@@ -73,12 +73,12 @@ class Meter:
 def run_judge(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """The judge's path: the rubric judge, its dialogues, the model behind the server, the store of replies."""
     from generation.chat_client import ChatClient
+    from judging.asking.reply_store import ReplyStore
+    from judging.asking.server_model import ServerModel
     from judging.chat_config import RubricConfig
     from judging.engine_config import ServerConfig
     from judging.judge import Item
-    from judging.reply_store import ReplyStore
     from judging.rubric import RubricJudge
-    from judging.server_model import ServerModel
 
     def item(row: int) -> Item:
         asked = [{"role": "user", "content": "What does the question leave open?"}]

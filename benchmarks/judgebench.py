@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from judging.pair_verdict import parse_arena_hard
+from judging.reading.pair_verdict import parse_arena_hard
 
 COLUMNS = ["pair_id", "label", "reply_ab", "decision_ab", "reply_ba", "decision_ba"]
 DECISIONS = {1.0: "A>B", 0.5: "A=B", 0.0: "B>A"}

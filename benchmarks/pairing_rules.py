@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, this folder
 
 from generation.config import PromptsConfig
 from generation.imports import ImportColumns, import_candidates
-from judging.pairing import check_conservation, pair_candidates
-from judging.pairing_config import RULE_NAMES, PairingConfig
+from judging.pairing.pairing import check_conservation, pair_candidates
+from judging.pairing.pairing_config import RULE_NAMES, PairingConfig
 
 
 def measure(tables: tuple[pa.Table, pa.Table, pa.Table], config: PairingConfig) -> dict[str, Any]:

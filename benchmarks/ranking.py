@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from judging.bradley_terry import fit_strengths
-from judging.ranking import Duel, Pair, Schedule, schedule_knockout, schedule_round_robin, schedule_swiss
+from judging.ranking.bradley_terry import fit_strengths
+from judging.ranking.schedules import Duel, Pair, Schedule, schedule_knockout, schedule_round_robin, schedule_swiss
 
 SLOPE = 2.0
 FIRST_PLACE = 0.6  # logit

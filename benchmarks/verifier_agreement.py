@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from judging.checking.marks import find_marked
 from judging.judge import Item, Verdict
-from judging.marks import find_marked
 from judging.maths import Maths
 
 COLUMNS = ["answer", "response", "is_correct"]

@@ -16,9 +16,9 @@ import pyarrow as pa
 from flows.judge_alone import judge_alone
 from generation.identity import imported_candidate_id
 from generation.schema import CANDIDATES, PROMPTS
-from judging.audit_probes import AGAIN, ANSWERS, Answer, Entry, lay_out_apart, lay_out_together
+from judging.asking.quoting import digest
+from judging.audit.audit_probes import AGAIN, ANSWERS, Answer, Entry, lay_out_apart, lay_out_together
 from judging.config import JudgeConfig
-from judging.quoting import digest
 
 _POLICY = "audit"  # what probes name as the policy that wrote them
 

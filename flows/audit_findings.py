@@ -20,7 +20,7 @@ from evaluation.audit_lines import (
 )
 from evaluation.bootstrap import Interval, bootstrap_sums
 from flows.audit import Judged
-from judging.audit_measures import (
+from judging.audit.audit_measures import (
     Measure,
     longer_wins,
     mean_by_prompt,
@@ -29,8 +29,8 @@ from judging.audit_measures import (
     wins,
     within_correlation,
 )
-from judging.audit_probes import ANSWERS, ATTACKS
-from judging.audit_probes import NULLS as NULL_TEXTS
+from judging.audit.audit_probes import ANSWERS, ATTACKS
+from judging.audit.audit_probes import NULLS as NULL_TEXTS
 
 # Why each bound is where it is: docs/audit.md.
 _MOST_LENGTH_CORRELATION, _CORRELATION_ABOVE_GOLD = 0.3, 0.1

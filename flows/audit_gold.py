@@ -8,8 +8,8 @@ from typing import Any  # rows of tables
 import numpy as np
 import pyarrow as pa
 
-from judging.audit_agreement import GoldPairs, pairs_of_gold_scores
-from judging.audit_measures import PairsWithin
+from judging.audit.audit_agreement import GoldPairs, pairs_of_gold_scores
+from judging.audit.audit_measures import PairsWithin
 
 _LABELS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 

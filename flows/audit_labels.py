@@ -8,14 +8,14 @@ from evaluation.audit_lines import FAMILIES, GOLD, Bound, Line, hold, not_measur
 from evaluation.audit_plots import Bin
 from flows.audit import Judged
 from flows.audit_findings import Resampling
-from judging.audit_agreement import (
+from judging.audit.audit_agreement import (
     Calibration,
     GoldPairs,
     measure_agreement,
     measure_calibration,
 )
-from judging.audit_measures import own_gap, own_preferred_wrongly, wins
-from judging.audit_probes import ANSWERS
+from judging.audit.audit_measures import own_gap, own_preferred_wrongly, wins
+from judging.audit.audit_probes import ANSWERS
 
 # Why each bound is where it is: docs/audit.md.
 _LEAST_KAPPA = 0.4

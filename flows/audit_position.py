@@ -5,9 +5,9 @@ import numpy as np
 from evaluation.audit_lines import POSITION, Bound, Line, hold, not_measured
 from flows.audit import Judged
 from flows.audit_findings import Resampling
-from judging.audit_duels import read_duels
-from judging.audit_measures import measure_position
-from judging.audit_probes import AGAIN, ANSWERS
+from judging.audit.audit_duels import read_duels
+from judging.audit.audit_measures import measure_position
+from judging.audit.audit_probes import AGAIN, ANSWERS
 from judging.config import JudgeConfig
 
 # Why each bound is where it is: docs/audit.md.

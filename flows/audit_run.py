@@ -34,8 +34,8 @@ from flows.audit_labels import Families, GoldFindings, compare_with_gold, find_s
 from flows.audit_position import find_position
 from flows.judges import cast_judge, is_comparing, members
 from flows.tables import write_table, write_text
-from judging.audit_measures import standardise_within
-from judging.audit_probes import ANSWERS
+from judging.audit.audit_measures import standardise_within
+from judging.audit.audit_probes import ANSWERS
 from judging.config import JudgeConfig, RecordedConfig
 
 _N_BOOTSTRAP = 2000

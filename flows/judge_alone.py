@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from judging.panel import combine_panel
 
 from flows import alone
 from flows.checks import check_judged
@@ -18,6 +17,7 @@ from flows.slices import PromptSlice
 from flows.store import Dataset
 from judging.config import JudgeConfig, PanelConfig, SingleJudgeConfig
 from judging.environment import judge_engine_environment
+from judging.panel import combine_panel
 
 
 def judge_alone(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any  # JSON values
 
 from generation.chat_client import ChatClient
+from judging.asking.reply_store import ReplyStore
 from judging.config import SingleJudgeConfig
 from judging.engine_config import ServerConfig
 from judging.judges import Tools
 from judging.model_config import ImplicitRewardConfig
-from judging.reply_store import ReplyStore
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from flows.identities import identify_adapter, identify_model
 from flows.keys import answer_fields
 from flows.tables import file_checksum
 from generation.engine import PolicyFiles
+from judging.asking.template import read_template
 from judging.chat_config import ListwiseConfig, PairwiseConfig, RubricConfig, SelfConfig
 from judging.config import COMPARING, JudgeConfig, PanelConfig, RecordedConfig, SingleJudgeConfig
 from judging.engine_config import OfflineConfig, ServerConfig
 from judging.model_config import CheckpointConfig, ImplicitRewardConfig, RewardModelConfig
-from judging.template import read_template
 
 Roles = dict[str, PolicyFiles]
 """A run's own policies by their role: good, former, initial, base."""

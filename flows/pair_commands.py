@@ -101,8 +101,8 @@ def _write(
     tables: _Tables, fields: dict[str, Any], on_policy: frozenset[str], output: Path, form: Form, as_json: bool
 ) -> None:
     from judging.config import PairingConfig
-    from judging.exports import export_pairs
-    from judging.pairing import explain_no_pairs, pair_candidates
+    from judging.pairing.exports import export_pairs
+    from judging.pairing.pairing import explain_no_pairs, pair_candidates
 
     made = pair_candidates(*tables, check(PairingConfig, fields, "--set"), on_policy)
     if not made.pairs.num_rows:
@@ -116,8 +116,8 @@ def _write(
 
 
 def _compare(tables: _Tables, fields: dict[str, Any], on_policy: frozenset[str], as_json: bool) -> None:
-    from judging.pairing_config import RULE_NAMES, PairingConfig, fields_for
-    from judging.rule_comparison import compare_rules
+    from judging.pairing.pairing_config import RULE_NAMES, PairingConfig, fields_for
+    from judging.pairing.rule_comparison import compare_rules
 
     configs = [check(PairingConfig, fields_for(rule, fields), "--set") for rule in RULE_NAMES]
     figures = [asdict(found) for found in compare_rules(*tables, configs, on_policy)]

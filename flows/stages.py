@@ -26,7 +26,7 @@ from flows.tables import read_first
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
-from judging.pairing import explain_no_pairs, pair_candidates
+from judging.pairing.pairing import explain_no_pairs, pair_candidates
 from training.replay import mix_pairs
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from judging.chat_config import ListwiseConfig, PairwiseConfig, RubricConfig, SelfConfig
 from judging.model_config import ImplicitRewardConfig, RewardModelConfig
-from judging.pairing_config import PairingConfig
+from judging.pairing.pairing_config import PairingConfig
 from judging.verifier_config import MathsConfig, RulesConfig, VerifierConfig
 
 

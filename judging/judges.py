@@ -1,14 +1,14 @@
 """A judge's config in, the judge out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from judging.asking.dialogue import NoReplies, Replies
+from judging.asking.server_model import ChatClient
 from judging.config import SingleJudgeConfig
-from judging.dialogue import NoReplies, Replies
 from judging.implicit_reward import SumLogprobs
 from judging.judge import Judge
-from judging.server_model import ChatClient
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Tools:
     """
 
     client: ChatClient | None = None
-    replies: Replies = NoReplies()
+    replies: Replies = field(default_factory=NoReplies)
     sum_logprobs: SumLogprobs | None = None
 
 
@@ -62,21 +62,21 @@ def _rules(config: Any, _: Tools) -> Judge:
 
 
 def _rubric(config: Any, tools: Tools) -> Judge:
-    from judging.chat_models import open_chat_model
+    from judging.asking.chat_models import open_chat_model
     from judging.rubric import RubricJudge
 
     return RubricJudge(config, open_chat_model(config.engine, tools.client), tools.replies)
 
 
 def _pairwise(config: Any, tools: Tools) -> Judge:
-    from judging.chat_models import open_chat_model
+    from judging.asking.chat_models import open_chat_model
     from judging.pairwise import PairwiseJudge
 
     return PairwiseJudge(config, open_chat_model(config.engine, tools.client), tools.replies)
 
 
 def _listwise(config: Any, tools: Tools) -> Judge:
-    from judging.chat_models import open_chat_model
+    from judging.asking.chat_models import open_chat_model
     from judging.listwise import ListwiseJudge
 
     return ListwiseJudge(config, open_chat_model(config.engine, tools.client), tools.replies)

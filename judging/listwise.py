@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from judging.chat import ChatModel, Question, Reply
+from judging.asking.chat import ChatModel, Question, Reply
+from judging.asking.dialogue import Dialogue, Replies, hold_dialogues
+from judging.asking.quoting import digest, lay_out, make_mark, make_seed
+from judging.asking.rubric_questions import conversation_parts
+from judging.asking.template import read_template, render
+from judging.asking.transcript import find_cut, join_replies, sum_known
 from judging.chat_config import ListwiseConfig
-from judging.dialogue import Dialogue, Replies, hold_dialogues
 from judging.groups import group_by_prompt
-from judging.json_verdict import parse_json_verdicts, ratings_schema
 from judging.judge import Item, Tag, Verdict
-from judging.opinion import average
-from judging.quoting import digest, lay_out, make_mark, make_seed
+from judging.reading.json_verdict import parse_json_verdicts, ratings_schema
+from judging.reading.opinion import average
 from judging.reasons import BUDGET
-from judging.rubric_questions import conversation_parts
-from judging.template import read_template, render
-from judging.transcript import find_cut, join_replies, sum_known
 
 _LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: an id is no word, and not easily one of an answer
 

@@ -1,8 +1,8 @@
 """Numeric answers compared with the reference by math-verify: 1 where they are equal, else 0.
 
-Only a marked or stated answer counts (see judging.marks). An answer without one scores 0, and the aspect `marked` tells
-the two kinds of 0 apart. Verdicts without a score have the reason `no_reference` (none, or one without a number) or
-`timeout`.
+Only a marked or stated answer counts (see judging.checking.marks). An answer without one scores 0, and the aspect
+`marked` tells the two kinds of 0 apart. Verdicts without a score have the reason `no_reference` (none, or one without a
+number) or `timeout`.
 """
 
 # What math-verify parses into is of many types of sympy's.
@@ -11,9 +11,9 @@ import logging
 import re
 from typing import Any
 
+from judging.checking.marks import find_marked, read_number
+from judging.checking.timed import Grade, TimedGrader
 from judging.judge import Verdict
-from judging.marks import find_marked, read_number
-from judging.timed import Grade, TimedGrader
 
 
 class Maths(TimedGrader):

@@ -1,8 +1,8 @@
 """A language-model judge that compares two answers at a time: all answers of a prompt in, their log strengths out.
 
 Each duel is asked in both orders; unless both name the same winner it is a tie (MT-Bench, arXiv 2306.05685). A schedule
-says who meets whom (`judging.ranking`), and Bradley-Terry turns the duels into scores (`judging.tournament`). Equal
-texts tie unasked. A duel that one order has no verdict of is lost, not a tie.
+says who meets whom (`judging.ranking.schedules`), and Bradley-Terry turns the duels into scores
+(`judging.ranking.tournament`). Equal texts tie unasked. A duel that one order has no verdict of is lost, not a tie.
 
 Left out: verdicts by strength (Arena-Hard), more judges for close calls.
 """
@@ -11,17 +11,25 @@ from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from judging.chat import ChatModel, Question, Reply
+from judging.asking.chat import ChatModel, Question, Reply
+from judging.asking.dialogue import Dialogue, Replies, hold_dialogues
+from judging.asking.pair_questions import PairQuestions
 from judging.chat_config import PairwiseConfig
-from judging.dialogue import Dialogue, Replies, hold_dialogues
 from judging.groups import group_by_prompt
 from judging.judge import Item, Tag, Verdict
-from judging.opinion import Opinion, read_rationale
-from judging.pair_questions import PairQuestions
-from judging.pair_verdict import NO_LOGPROBS, PairVerdict, join_orders
-from judging.ranking import Duel, Pair, Schedule, schedule_knockout, schedule_round_robin, schedule_swiss, seat
+from judging.ranking.schedules import (
+    Duel,
+    Pair,
+    Schedule,
+    schedule_knockout,
+    schedule_round_robin,
+    schedule_swiss,
+    seat,
+)
+from judging.ranking.tournament import Showing, Tournament, conclude
+from judging.reading.opinion import Opinion, read_rationale
+from judging.reading.pair_verdict import NO_LOGPROBS, PairVerdict, join_orders
 from judging.reasons import BUDGET
-from judging.tournament import Showing, Tournament, conclude
 
 
 class PairwiseJudge:
@@ -53,8 +61,8 @@ class PairwiseJudge:
     def score(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Verdict]]:
         """Yield the verdicts on a prompt's answers when its last duel is over.
 
-        Reasons beside the model's own and those of `judging.pair_verdict`: alone (nothing to compare with), no_duel
-        (it sat out the only round), budget (not all of the prompt's duels could be paid).
+        Reasons beside the model's own and those of `judging.reading.pair_verdict`: alone (nothing to compare with),
+        no_duel (it sat out the only round), budget (not all of the prompt's duels could be paid).
 
         Raises:
             ValueError: The verdict wants log-probs, and the model gives none.

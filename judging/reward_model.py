@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, Self
 
 from judging.judge import Item, Tag, Verdict
 from judging.model_config import RewardModelConfig
-from judging.reward_rows import load_tokenizer, tokenize_items
+from judging.reward.reward_rows import load_tokenizer, tokenize_items
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +99,10 @@ def _build_engine(
     config: RewardModelConfig, model_config: Any, max_length: int | None
 ) -> AbstractContextManager[RewardEngine]:
     if config.engine == "vllm":
-        from judging.reward_vllm import VllmReward
+        from judging.reward.reward_vllm import VllmReward
 
         return VllmReward(config, model_config, max_length)
-    from judging.reward_transformers import TransformersReward
+    from judging.reward.reward_transformers import TransformersReward
 
     return TransformersReward(config)
 

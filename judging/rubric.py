@@ -4,8 +4,8 @@ The score of an aspect is the mean of the scale under the log-probs of the ratin
 the mean of written ratings, each after a rationale as in MT-Bench (2306.05685) and Prometheus 2 (2405.01535; its
 descriptions of every level and its own models are left out). The weighted mean of the aspects is the score.
 
-The judge reads text that may have been trained to please it: `judging.quoting`. A reply without one clear rating leaves
-the answer unscored with a reason; it never becomes a number by default. An empty answer is judged like any other, and
+The judge reads text that may have been trained to please it: `judging.asking.quoting`. A reply without one clear rating
+leaves the answer unscored with a reason; it never becomes a number by default. An empty answer is judged like any other, and
 the judge is told that it is empty: saying nothing can be right, and a rule of ours would be a number that nobody gave.
 
 A change of the parsing changes scores: raise `judging.schema.SCORES_VERSION` with it.
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from judging.chat import ChatModel, Question, Reply
+from judging.asking.chat import ChatModel, Question, Reply
+from judging.asking.dialogue import Dialogue, Replies, hold_dialogues
+from judging.asking.rubric_questions import RubricQuestions
+from judging.asking.transcript import join_replies, sum_known
 from judging.chat_config import AspectConfig, RubricConfig
-from judging.dialogue import Dialogue, Replies, hold_dialogues
 from judging.judge import Item, Tag, Verdict
-from judging.opinion import NoLogprobs, Opinion, read_opinion, read_rationale
+from judging.reading.opinion import NoLogprobs, Opinion, read_opinion, read_rationale
 from judging.reasons import BUDGET
-from judging.rubric_questions import RubricQuestions
-from judging.transcript import join_replies, sum_known
 
 
 @dataclass
@@ -72,8 +72,8 @@ class RubricJudge:
     def score(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Verdict]]:
         """Yield a verdict for each item as the judge replies.
 
-        Reasons are the model's own and those of `judging.opinion`. `aspects` holds each aspect's score and, where it
-        was read from log-probs, the probability that all ratings had together, as `helpfulness.mass`.
+        Reasons are the model's own and those of `judging.reading.opinion`. `aspects` holds each aspect's score and,
+        where it was read from log-probs, the probability that all ratings had together, as `helpfulness.mass`.
 
         Raises:
             ValueError: The verdict wants log-probs, and the model gives none.

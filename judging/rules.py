@@ -7,9 +7,9 @@ those that need a language detector or a tagger are left out.
 
 from functools import partial
 
-from judging.answer_rules import compile_rule
+from judging.checking.answer_rules import compile_rule
+from judging.checking.timed import Grade, TimedGrader
 from judging.judge import Verdict
-from judging.timed import Grade, TimedGrader
 from judging.verifier_config import RulesConfig
 
 

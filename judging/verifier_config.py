@@ -102,7 +102,7 @@ class JsonSchemaConfig(_Rule, frozen=True, use_attribute_docstrings=True):
     @classmethod
     def _check_schema(cls, fits: dict[str, Any] | None) -> dict[str, Any] | None:
         if fits is not None:
-            from judging.json_rule import check_schema
+            from judging.checking.json_rule import check_schema
 
             check_schema(fits)
         return fits

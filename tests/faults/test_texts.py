@@ -24,12 +24,12 @@ from generation.prompts import read_prompts
 from generation.sampling import Sampling
 from generation.scripted_engine import ScriptedEngine
 from generation.sources import source_files
+from judging.asking.quoting import quote_verdicts
 from judging.config import PairingConfig
 from judging.judge import Verdict
-from judging.pairing import pair_candidates
-from judging.quoting import quote_verdicts
+from judging.pairing.pairing import pair_candidates
+from judging.reading.written_verdict import parse_verdict
 from judging.scoring import Scoring, scores_table
-from judging.written_verdict import parse_verdict
 from tests.evaluation.conftest import run_report
 
 __all__ = ["run_report"]  # a fixture

@@ -19,7 +19,7 @@ from flows.audit_position import find_position
 from flows.fields import FieldError
 from flows.recipe import load_recipe
 from generation.schema import CANDIDATES, PROMPTS
-from judging.audit_probes import ANSWERS, NULLS
+from judging.audit.audit_probes import ANSWERS, NULLS
 from judging.config import RecordedConfig
 from judging.schema import SCORES
 from recipes.film_reviews.gold import grade_review

@@ -34,7 +34,7 @@ def test_every_shipped_recipe_is_valid(path: Path):
         ({"generation": {"k": 1}}, r"generation: k is 1: a preference pair needs at least 2"),
         ({"generation": {"k": "four"}}, r"generation.k: .*valid integer.*got \"four\""),
         ({"generation": {"sampling": {"temperature": 0}}}, r"temperature 0 draws the same answer k = 4 times"),
-        ({"judging": {"annotator": {"kind": "oracle"}}}, r"judging.annotator: .*'reward_model', 'implicit_reward', 'verifier'"),
+        ({"judging": {"annotator": {"kind": "oracle"}}}, r"judging.annotator: .*'implicit_reward', 'verifier'"),
         ({"judging": {"annotator": {"kind": "verifier"}}}, r"function: this field is required and missing"),
         ({"training": {"loss": {"name": "simpo", "beta": 0.1}}}, r"loss.simpo.beta: .*greater than or equal to 1"),
         ({"training": {"batch_size": 8, "micro_batch_size": 3}}, r"micro_batch_size 3 must divide"),

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from generation.schema import CANDIDATES, PROMPTS
 from judging.config import PairingConfig
-from judging.pairing import pair_candidates
+from judging.pairing.pairing import pair_candidates
 from judging.schema import SCORES
 
 

@@ -1,12 +1,12 @@
 """What tests of language-model judges share: items, configs, and how a judge is asked."""
 
-from judging.chat import ChatModel, Reply
+from judging.asking.chat import ChatModel, Reply
+from judging.asking.dialogue import NoReplies, Replies
+from judging.asking.scripted_model import ScriptedModel, reply_texts
 from judging.chat_config import ListwiseConfig, RubricConfig
-from judging.dialogue import NoReplies, Replies
 from judging.judge import Item, Verdict
 from judging.listwise import ListwiseJudge
 from judging.rubric import RubricJudge
-from judging.scripted_model import ScriptedModel, reply_texts
 
 ENGINE = {"name": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "judge"}
 

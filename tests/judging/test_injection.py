@@ -8,14 +8,14 @@ from typing import Literal
 
 import pytest
 
-from judging.chat import ChatModel, Question, Reply
+from judging.asking.chat import ChatModel, Question, Reply
+from judging.asking.dialogue import NoReplies
+from judging.asking.gullible_judge import gullible_judge
+from judging.asking.scripted_model import ScriptedModel
 from judging.chat_config import PairwiseConfig
-from judging.dialogue import NoReplies
 from judging.engine_config import ServerConfig
-from judging.gullible_judge import gullible_judge
 from judging.judge import Item, Tag
 from judging.pairwise import PairwiseJudge
-from judging.scripted_model import ScriptedModel
 from tests.judging.chat_judges import ENGINE, item, listwise_config, rate, rate_together, rubric_config
 
 QUESTION = [{"role": "user", "content": "Explain why leaves become yellow in autumn and what chlorophyll does before."}]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from judging.chat import Question, Reply
-from judging.dialogue import NoReplies
+from judging.asking.chat import Question, Reply
+from judging.asking.dialogue import NoReplies
+from judging.asking.scripted_model import ScriptedModel, reply_texts
 from judging.judge import Item
 from judging.listwise import ListwiseJudge
-from judging.scripted_model import ScriptedModel, reply_texts
 from tests.judging.chat_judges import always, in_turn, item, listwise_config, rate_together
 
 SHOWN = re.compile(r"^\[[0-9a-f]{16} ANSWER ([a-z]{4})\]\n(.*?)\n\[[0-9a-f]{16} END\]$", re.DOTALL | re.MULTILINE)

@@ -2,9 +2,9 @@ import threading
 
 import pytest
 
+from judging.checking.timed import grade_in_time
 from judging.judge import Item
 from judging.maths import Maths, load_grade
-from judging.timed import grade_in_time
 
 RIGHT = {"marked": 1.0}, 1.0
 WRONG = {"marked": 1.0}, 0.0

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judging.chat import Choice, Question, Reply
+from judging.asking.chat import Choice, Question, Reply
+from judging.asking.dialogue import NoReplies
+from judging.asking.gullible_judge import gullible_judge
+from judging.asking.scripted_model import ScriptedModel
 from judging.chat_config import PairwiseConfig
-from judging.dialogue import NoReplies
-from judging.gullible_judge import gullible_judge
 from judging.judge import Item, Verdict
-from judging.pair_verdict import parse_written, read_expected
 from judging.pairwise import PairwiseJudge
-from judging.scripted_model import ScriptedModel
+from judging.reading.pair_verdict import parse_written, read_expected
 
 ENGINE = {"name": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "judge"}
 SHOWN = re.compile(r"^\[[0-9a-f]{16} ANSWER ([AB])\]\n(.*?)\n\[[0-9a-f]{16} END\]$", re.DOTALL | re.MULTILINE)

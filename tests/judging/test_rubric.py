@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from judging.chat import Question, Reply
-from judging.scripted_model import ScriptedModel, reply_texts, reply_token
+from judging.asking.chat import Question, Reply
+from judging.asking.scripted_model import ScriptedModel, reply_texts, reply_token
 from tests.judging.chat_judges import always, aspects, in_turn, item, rate, rubric_config
 
 

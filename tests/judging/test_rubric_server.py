@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from generation.chat_client import ChatClient
-from judging.dialogue import NoReplies
+from judging.asking.dialogue import NoReplies
+from judging.asking.server_model import ServerModel
 from judging.engine_config import ServerConfig
 from judging.rubric import RubricJudge
-from judging.server_model import ServerModel
 from tests.fake_openai import FakeServer, chat_body, raw, status
 from tests.judging.chat_judges import item, listwise_config, rate, rate_together, rubric_config
 

@@ -1,0 +1,1 @@
+"""Measures of a judge's faults: probes, what the scores say, agreement with gold labels."""

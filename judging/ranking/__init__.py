@@ -1,0 +1,1 @@
+"""Duels between answers: who meets whom, and how strong each is."""

@@ -1,0 +1,1 @@
+"""A language model's replies in, verdicts or the reason for having none out."""

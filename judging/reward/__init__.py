@@ -1,0 +1,1 @@
+"""Reward models: rows of token ids, and the engines that score them."""
