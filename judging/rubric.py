@@ -5,8 +5,9 @@ the mean of written ratings, each after a rationale as in MT-Bench (2306.05685) 
 descriptions of every level and its own models are left out). The weighted mean of the aspects is the score.
 
 The judge reads text that may have been trained to please it: `judging.asking.quoting`. A reply without one clear rating
-leaves the answer unscored with a reason; it never becomes a number by default. An empty answer is judged like any other, and
-the judge is told that it is empty: saying nothing can be right, and a rule of ours would be a number that nobody gave.
+leaves the answer unscored with a reason; it never becomes a number by default. An empty answer is judged like any
+other, and the judge is told that it is empty: saying nothing can be right, and a rule of ours would be a number that
+nobody gave.
 
 A change of the parsing changes scores: raise `judging.schema.SCORES_VERSION` with it.
 """

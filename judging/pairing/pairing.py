@@ -1,9 +1,9 @@
 """Scored candidates in, preference pairs out, and a ledger row for everything that is in no pair.
 
 The rule and what pairs must be are the config's (`judging.pairing.pairing_config`); nothing is judged again, so that
-the same scores can be paired in many ways. The order of the rows that come in changes nothing: prompts keep the order of the
-prompts table, candidates are taken by sample index, and what is drawn at random hangs on ids. Work is done on columns;
-a million candidates take some four CPU-seconds, ledger included.
+the same scores can be paired in many ways. The order of the rows that come in changes nothing: prompts keep the order
+of the prompts table, candidates are taken by sample index, and what is drawn at random hangs on ids. Work is done on
+columns; a million candidates take some four CPU-seconds, ledger included.
 """
 
 # pyright: reportAttributeAccessIssue=false
