@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any  # JSON values
 
 import pyarrow as pa
-from judging.panel import combine_panel
 
 from flows.build import Outcome, Workbench, build, read_rows
 from flows.checks import check_judged
@@ -17,6 +16,7 @@ from flows.slices import PromptSlice
 from flows.store import MAIN_TABLE, Dataset
 from judging.config import PanelConfig
 from judging.environment import judge_engine_environment
+from judging.panel import combine_panel
 
 REPLIES = "replies"  # folder in the workspace: what language-model judges have said, by question
 

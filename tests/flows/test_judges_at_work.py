@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.fake_openai import FakeServer, status
 from tests.flows.conftest import Prefloop, Small
@@ -135,3 +136,78 @@ def test_a_run_with_a_panel_scores_pairs_and_compares_at_the_gate(server, preflo
     assert asked
     prefloop(*command, PYTHONPATH=str(small.judges))
     assert len(server.bodies) == asked
+
+
+@pytest.mark.slow
+def test_a_policy_judges_itself_and_its_successor_at_the_gate(prefloop, small: Small, tmp_path):
+    from benchmarks.random_llama import write_language_model
+
+    readme = Path(__file__).parents[2] / "README.md"
+    policy = write_language_model(tmp_path / "policy", [readme.read_text()])
+    annotator = {
+        "kind": "self",
+        "engine": {"name": "vllm", "dtype": "float32", "max_num_seqs": 16, "kv_cache_mb": 64},
+        "aspects": [{"name": "clarity"}],
+        "constrained": True,
+    }
+    prefloop(
+        "run", small.recipe, "--workspace", tmp_path / "w", "--set", f"policy.model={policy}",
+        "--set", f"judging.annotator={json.dumps(annotator)}", "--set", "prompts.per_round=4",
+        "--set", "generation.sampling.max_new_tokens=12", "--set", "judging.pairing.chosen_must_finish=false",
+        PYTHONPATH=str(small.judges),
+    )  # fmt: skip
+    judges = [
+        manifest["parts"]["judge"]
+        for path in (tmp_path / "w" / "stages" / "judging").glob("*/manifest.json")
+        if (manifest := json.loads(path.read_text()))["parts"]["judge"]["kind"] == "self"
+    ]
+    assert len(judges) == 3  # the round's candidates, the old policy's held-out answers and the new one's
+    assert len({judge["engine"]["model"] for judge in judges}) == 1  # all by the policy that the round began with
+    [scores] = [
+        path
+        for path in (tmp_path / "w" / "stages" / "judging").glob("*/part-00000.parquet")
+        if len(rows := pq.read_table(path).to_pylist()) == 16 and rows[0]["judge"] == "self"
+    ]
+    rows = pq.read_table(scores).to_pylist()
+    assert all(1 <= row["score"] <= 5 for row in rows)
+    assert {name for row in rows for name, _ in row["aspects"]} == {"clarity", "clarity.mass"}
+
+
+@pytest.mark.slow
+def test_the_implicit_reward_of_a_run_s_policies_labels_its_pairs(prefloop, small: Small, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    fields = yaml.safe_load(small.recipe.read_text())
+    other, source = tmp_path / "other", fields["policy"]["model"]
+    model = AutoModelForCausalLM.from_pretrained(source)
+    with torch.no_grad():
+        model.lm_head.weight.add_(0.3 * torch.randn(model.lm_head.weight.shape, generator=torch.manual_seed(1)))
+    model.save_pretrained(other)
+    AutoTokenizer.from_pretrained(source).save_pretrained(other)
+    annotator = {"kind": "implicit_reward", "policy": {"role": "good"}, "reference": {"model": str(other)}, "beta": 0.5}
+    prefloop(
+        "run", small.recipe, "--workspace", tmp_path / "w", "--set", f"judging.annotator={json.dumps(annotator)}",
+        "--set", "prompts.per_round=4", PYTHONPATH=str(small.judges),
+    )  # fmt: skip
+    rows = [
+        row
+        for path in (tmp_path / "w" / "stages" / "judging").glob("*/part-*.parquet")
+        for row in pq.read_table(path).to_pylist()
+        if row["judge"] == "implicit_reward"
+    ]
+    assert len(rows) == 16 + 2 * 16
+    for row in rows:
+        aspects = dict(row["aspects"])
+        assert row["score"] == pytest.approx(0.5 * (aspects["logp_policy"] - aspects["logp_reference"]))
+    candidates = {
+        row["candidate_id"]: row["logprob_sum"]
+        for path in (tmp_path / "w" / "stages" / "generation").glob("*/part-*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    }
+    own = [
+        row
+        for row in rows
+        if dict(row["aspects"])["logp_policy"] == pytest.approx(candidates[row["candidate_id"]], abs=1e-3)
+    ]
+    assert len(own) >= 32  # what the policy wrote itself has the log-probs that it was drawn with
