@@ -73,6 +73,21 @@ def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field
     return scores
 
 
+def take_back_failed(dataset: Dataset, n_candidates: int, max_unscored: float) -> bool:
+    """Take back shards with a few answers that a server failed, so that another pass asks for these once more.
+
+    Returns:
+        Whether any was taken back. More than may stay unscored are a matter for the stage's own retries.
+    """
+    scores = read_rows(dataset)
+    unscored = Counter(scores.filter(scores["score"].is_null())["reason"].to_pylist())
+    failed = any(unscored[reason] for reason in _CAN_HEAL)
+    if not failed or unscored.total() > max_unscored * n_candidates:
+        return False
+    _take_back_unscored(dataset)
+    return True
+
+
 def _take_back_unscored(dataset: Dataset) -> None:
     """Remove the shards with unscored rows, so that the next run tries these again."""
     for index in dataset.shards():

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows import alone
-from flows.checks import check_judged
+from flows.checks import check_judged, take_back_failed
 from flows.judges import cast_judge, is_comparing, members
 from flows.score_plan import member_names
 from flows.score_stage import score_job
@@ -74,7 +74,10 @@ def _judge_single(
     job = score_job(cast, field, [Path(alone.lay_input(folder, "candidates", ordered))], replies)
     job |= {"prompts": alone.lay_input(folder, "prompts", prompts), "slice": PromptSlice("all").to_json()}
     out = Dataset("judging", "scores", folder / "scores")
-    alone.run_alone(f"judging ({config.kind})", job, out, judge_engine_environment(config))
+    title, environment = f"judging ({config.kind})", judge_engine_environment(config)
+    alone.run_alone(title, job, out, environment)
+    if take_back_failed(out, candidates.num_rows, max_unscored):
+        alone.run_alone(title, job, out, environment)
     return check_judged(out, candidates.num_rows, max_unscored, field)
 
 

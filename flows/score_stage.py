@@ -1,12 +1,13 @@
 """The judging stage: scores of stored candidates, by a judge in a child process or by a panel of stored scores."""
 
+import math
 from pathlib import Path
 from typing import Any  # JSON values
 
 import pyarrow as pa
 
 from flows.build import Outcome, Workbench, build, read_rows
-from flows.checks import check_judged
+from flows.checks import check_judged, take_back_failed
 from flows.child import run_child
 from flows.display import stage_bar
 from flows.judges import CastJudge, is_comparing, members
@@ -39,13 +40,18 @@ def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan, judge: Ca
         job = score_job(judge, plan.field, [source.folder for source in sources], bench.store.root / REPLIES)
         job |= {"prompts": str(bench.prompts_dataset.folder), "slice": chosen.to_json()}
         job |= {"key": dataset.key, "out": str(dataset.folder)}
-        with stage_bar(f"judging {chosen.title} ({config.kind})") as on_event:
-            facts = run_child(
-                job, environment=judge_engine_environment(config), log=dataset.log_path, lock=lock, on_event=on_event
-            )
-        n_candidates = sum(source.n_rows() for source in sources)
-        scores = check_judged(dataset, n_candidates, bench.recipe.judging.max_unscored, plan.field)
-        return facts | {"rows_in": n_candidates, "unscored": scores.column("score").null_count}
+        n_candidates, limit = sum(source.n_rows() for source in sources), bench.recipe.judging.max_unscored
+
+        def ask() -> dict[str, Any]:
+            environment = judge_engine_environment(config)
+            with stage_bar(f"judging {chosen.title} ({config.kind})") as on_event:
+                return run_child(job, environment=environment, log=dataset.log_path, lock=lock, on_event=on_event)
+
+        facts = ask()
+        if take_back_failed(dataset, n_candidates, limit):
+            ask()
+        scores = check_judged(dataset, n_candidates, limit, plan.field)
+        return facts | {"rows_in": n_candidates} | count_spent(scores)
 
     return build(bench, plan.step, work)
 
@@ -59,9 +65,17 @@ def _join_members(bench: Workbench, plan: ScorePlan, panel: PanelConfig) -> Outc
         scores = combine_panel(panel, tables, member_names(members(panel)))
         dataset.write_shard(0, {MAIN_TABLE: scores})
         check_judged(dataset, tables[0].num_rows, bench.recipe.judging.max_unscored, plan.field)
-        return {"rows_in": tables[0].num_rows, "unscored": scores.column("score").null_count}
+        return {"rows_in": tables[0].num_rows} | count_spent(scores)
 
     return build(bench, plan.step, work)
+
+
+def count_spent(scores: pa.Table) -> dict[str, Any]:
+    """Sum what scores say of unscored rows, tokens and cost."""
+    rows = scores.select(["n_tokens_in", "n_tokens_out", "cost"]).to_pydict()
+    n_tokens = sum(filter(None, [*rows["n_tokens_in"], *rows["n_tokens_out"]]))
+    cost = round(math.fsum(filter(None, rows["cost"])), 6)
+    return {"unscored": scores.column("score").null_count, "tokens": n_tokens, "cost": cost}
 
 
 def score_job(judge: CastJudge, field: str, candidates: list[Path], replies: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         stage = Scoring(judge, config.kind, prompts, with_ids=config.kind == "implicit_reward")
         todo = (shard for shard in shards if shard.index not in done)
         map_shards(todo, stage, out.write_shard, lambda n: counter.add(n, stage.tally.describe))
-    return {"resumed_shards": len(done), "tokens": stage.tally.n_tokens, "cost": round(stage.tally.cost, 6)}
+    return {"resumed_shards": len(done)}
 
 
 def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:

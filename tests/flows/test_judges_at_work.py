@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.fake_openai import FakeServer, status
+from tests.fake_openai import FakeServer, chat_body, status
 from tests.flows.conftest import Prefloop, Small
 
 _ANSWER = re.compile(r"\[([0-9a-f]{16}) ANSWER [AB]\]\n(.*?)\n\[\1 END\]", re.DOTALL)
@@ -99,6 +99,16 @@ def test_too_many_unscored_answers_show_what_the_judge_said_and_only_they_are_as
     server.answer, before = prefer_longer, len(server.bodies)
     prefloop(*command)
     assert len(server.bodies) - before == 12
+
+
+@pytest.mark.slow
+def test_the_few_answers_that_the_server_failed_are_asked_for_once_more(server, prefloop, answers, tmp_path):
+    server.script = [status(500)]
+    server.answer = lambda _: chat_body(["Fine.\nScore: 4"])
+    command = ["judge", "--kind", "rubric", "--set", "verdict=written", engine(server), *answers]
+    done = prefloop(*command, "--max-unscored", "0.5", "--json", "--output", tmp_path / "scores.parquet").json
+    assert done["unscored"] == {}
+    assert len(server.bodies) == 12 + 1
 
 
 @pytest.mark.slow
