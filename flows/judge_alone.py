@@ -77,7 +77,7 @@ def _judge_single(
     title, environment = f"judging ({config.kind})", judge_engine_environment(config)
     alone.run_alone(title, job, out, environment)
     if take_back_failed(out, candidates.num_rows, max_unscored):
-        alone.run_alone(title, job, out, environment)
+        alone.run_alone(f"{title}, failed ones again", job, out, environment)
     return check_judged(out, candidates.num_rows, max_unscored, field)
 
 

@@ -42,14 +42,14 @@ def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan, judge: Ca
         job |= {"key": dataset.key, "out": str(dataset.folder)}
         n_candidates, limit = sum(source.n_rows() for source in sources), bench.recipe.judging.max_unscored
 
-        def ask() -> dict[str, Any]:
+        def ask(note: str = "") -> dict[str, Any]:
             environment = judge_engine_environment(config)
-            with stage_bar(f"judging {chosen.title} ({config.kind})") as on_event:
+            with stage_bar(f"judging {chosen.title} ({config.kind}){note}") as on_event:
                 return run_child(job, environment=environment, log=dataset.log_path, lock=lock, on_event=on_event)
 
         facts = ask()
         if take_back_failed(dataset, n_candidates, limit):
-            ask()
+            ask(", failed ones again")
         scores = check_judged(dataset, n_candidates, limit, plan.field)
         return facts | {"rows_in": n_candidates} | count_spent(scores)
 
