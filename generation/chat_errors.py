@@ -44,14 +44,14 @@ class Trouble:
     retry_after_s: float | None = None
 
 
-def sort_status(error: openai.APIStatusError, address: str, field: str, key: str) -> Trouble:
+def sort_status(error: openai.APIStatusError, address: str, field: str, key: str | None) -> Trouble:
     """Sort an answer with an error status.
 
     Args:
         error: What the SDK raised for it.
         address: The server's base URL, for the message.
         field: Dotted name of the recipe's part with the server's settings, for the message; may be empty.
-        key: The API key, which no message may show even where the server's does.
+        key: The API key, which no message may show even where the server's does; None = there is none.
 
     Returns:
         The trouble, if it is that of one request.
@@ -60,7 +60,7 @@ def sort_status(error: openai.APIStatusError, address: str, field: str, key: str
         ValueError: The status concerns every request of the run; the message names the field to fix.
     """
     status = error.status_code
-    message = error.message.removeprefix(f"Error code: {status} - ").replace(key, "***")[:500]
+    message = hide_key(error.message.removeprefix(f"Error code: {status} - "), key)[:500]
     if error.code == "insufficient_quota":  # comes as 429, and no waiting heals it
         raise ValueError(f"{address} says that the account's quota is used up ({status}): {message}")
     if status >= 500 or status in _HEALING_STATUS:
@@ -73,6 +73,11 @@ def sort_status(error: openai.APIStatusError, address: str, field: str, key: str
         too_long = status == 413 or "context" in f"{error.code} {message}".lower()
         return Trouble(TOO_LONG if too_long else BAD_REQUEST, message, heals=False)
     raise ValueError(_advice(status, address, field, message))
+
+
+def hide_key(text: str, key: str | None) -> str:
+    """Star out an API key in what a server says; None = there is none."""
+    return text.replace(key, "***") if key else text
 
 
 def is_refused_connection(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ from generation.chat_errors import (
     TIMEOUT,
     Trouble,
     field_name,
+    hide_key,
     is_refused_connection,
     sort_status,
 )
@@ -176,7 +177,7 @@ class Line(Generic[Tag]):
             return Trouble(TIMEOUT, f"no reply within {self._client.timeout_s:g} s", heals=True)
         except openai.APIStatusError as error:
             self._heard, self._silent_rows = True, 0
-            return sort_status(error, self._client.base_url, self._client.field, _key(self._client))
+            return sort_status(error, self._client.base_url, self._client.field, _secret(self._client))
         except (openai.APIConnectionError, aiohttp.ClientError) as error:
             if not self._heard and is_refused_connection(error):
                 raise ConnectionError(self._nobody()) from None
@@ -187,8 +188,8 @@ class Line(Generic[Tag]):
     def _read(self, content: bytes, n_requests: int) -> Reply:
         if (body := read_object(content)) is not None:
             return Reply(body, n_requests=n_requests)
-        said = content.decode(errors="replace").replace(_key(self._client), "***")[:200]
-        return Reply(None, INVALID_JSON, said, n_requests)
+        said = hide_key(content.decode(errors="replace"), _secret(self._client))
+        return Reply(None, INVALID_JSON, said[:200], n_requests)
 
     def _backoff(self, tries: int, trouble: Trouble) -> float:
         """Give the seconds before the next try: half to all of a doubling span; a Retry-After holds for all workers."""
@@ -224,15 +225,15 @@ def _connect(client: "ChatClient") -> openai.AsyncOpenAI:
     at_home = urlsplit(client.base_url).hostname in _LOOPBACK
     return openai.AsyncOpenAI(
         base_url=client.base_url,
-        api_key=_key(client),
+        api_key=_secret(client) or "none",  # without one the SDK takes OPENAI_API_KEY
         max_retries=0,
         timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S),
         http_client=openai.DefaultAioHttpClient(limits=limits, trust_env=not at_home),  # no proxy for this machine
     )
 
 
-def _key(client: "ChatClient") -> str:
-    return os.environ[client.api_key_env] if client.api_key_env else "none"  # without one the SDK takes OPENAI_API_KEY
+def _secret(client: "ChatClient") -> str | None:
+    return os.environ[client.api_key_env] if client.api_key_env else None
 
 
 def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:

@@ -364,6 +364,13 @@ def test_key_comes_from_its_variable_and_no_message_shows_it(server, monkeypatch
     assert "sk-secret-1" not in f"{error.value} {client!r} {caplog.text}"
 
 
+@pytest.mark.parametrize("fault", [status(400, "none of it"), raw(b"none of it")])
+def test_without_a_key_no_word_is_starred_out(server, fault):
+    server.script = [fault]
+    [(_, reply)] = client_of(server).chat(bodies(1))
+    assert reply.detail == "none of it"
+
+
 def test_key_of_another_service_is_not_sent(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
