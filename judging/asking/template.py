@@ -39,14 +39,14 @@ def render(text: str, block: str, values: Mapping[str, object]) -> str:
     """Write one block of a template, such as `system` or `user`.
 
     Raises:
-        ValueError: The template lacks the block, or names a value that there is not.
+        ValueError: The template lacks the block, names a value that there is not, or does with one what can't be done.
     """
     template = _compile(text)
     if block not in template.blocks:
         raise ValueError(f"the judge's template has no block {block!r}; it has {', '.join(template.blocks) or 'none'}")
     try:
         return "".join(template.blocks[block](template.new_context(dict(values)))).strip()
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:  # such as {{ min_score / 0 }}
         raise ValueError(f"the judge's template, block {block!r}: {error}; there is {', '.join(values)}") from error
 
 

@@ -36,6 +36,8 @@ def test_values_are_text_never_templates(tmp_path):
         ("{% block user %}{{ part }}{% endblock %}", "user", "'part' is undefined; there is parts"),
         ("{% block user %}x{% endblock %}", "system", "no block 'system'; it has user"),
         ("x", "system", "no block 'system'; it has none"),
+        ("{% block user %}{{ 1 / 0 }}{% endblock %}", "user", "block 'user': division by zero"),
+        ("{% block user %}{{ parts + 1 }}{% endblock %}", "user", "block 'user': can only concatenate"),
         ("{% block user %}{{ parts.__class__.__mro__ }}{% endblock %}", "user", "unsafe"),
     ],
 )
