@@ -39,7 +39,7 @@ class _ChatJudgeConfig(
 
     template: Path | None = None
     """Jinja file with the judge's texts in place of the one that comes with it; its content is part of the key."""
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Sampling temperature of the judge; with several samples above 0."""
     seed: int = Field(default=0, ge=0)
     """Seed of the judge's sampling; each question's own is made of it and of what is judged."""
@@ -66,7 +66,8 @@ class RubricConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribute_
     rationale: bool = False
     """With expected: the model explains itself in a call of its own before the one that gives the verdict."""
     constrained: bool = False
-    """With expected: only ratings may be answered. Their probabilities then add up to 1, so min_mass says nothing."""
+    """With expected: only ratings may be answered. Their probabilities then add up to 1, so min_mass only finds out a
+    server that ignores the constraint."""
     min_mass: float = Field(default=0.8, ge=0, le=1)
     """With expected: share of the probability that ratings must have together; below it the answer is unscored."""
     n_samples: int = Field(default=1, ge=1, le=64)
@@ -109,7 +110,7 @@ class PairwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     kind: Literal["pairwise"]
     engine: EngineConfig
     """How the model is reached."""
-    rubric: str | None = None
+    rubric: str | None = Field(default=None, pattern=r"\S")
     """What makes an answer the better one; null takes the text that comes with it."""
     verdict: Literal["expected", "written"] = "expected"
     """expected: the probability of A against B from the log-probs of one token. written: a rationale, then a line
@@ -117,7 +118,7 @@ class PairwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     rationale: bool = False
     """With expected: the model explains itself in a call of its own before the one that gives the verdict."""
     constrained: bool = False
-    """With expected: only A and B may be answered, so min_mass says nothing."""
+    """With expected: only A and B may be answered, so min_mass only finds out a server that ignores it."""
     min_mass: float = Field(default=0.8, ge=0, le=1)
     """With expected: share of the probability that A and B must have together; below it the duel has no verdict."""
     schedule: Literal["swiss", "knockout", "round_robin"] = "swiss"
@@ -125,7 +126,7 @@ class PairwiseConfig(_ChatJudgeConfig, extra="forbid", frozen=True, use_attribut
     round_robin plays all."""
     rounds: int = Field(default=3, ge=1)
     """Rounds of swiss; more ranks finer and costs k calls each."""
-    prior: float = Field(default=0.1, ge=0.01)
+    prior: float = Field(default=0.1, ge=0.01, allow_inf_nan=False)
     """Wins both ways that each pair of answers is given in the Bradley-Terry fit; higher pulls strengths together."""
 
     @model_validator(mode="after")

@@ -13,12 +13,14 @@ HOW: JsonDict = {"how": True}
 
 
 def _plain_address(address: str) -> str:
-    """Refuse what may carry a password or key; neither is repeated."""
+    """Refuse what is no address, or may carry a password or key; none is repeated."""
     if re.search("[@?#]", address):
         raise ValueError(
             "the address carries a user name, password or query: give it up to its path, such as "
             "http://127.0.0.1:8000/v1, and the name of a variable that holds the key as api_key_env"
         )
+    if not re.match(r"https?://[^/\s]", address):
+        raise ValueError("this is no address such as http://127.0.0.1:8000/v1: it begins with http:// or https://")
     return address
 
 
@@ -40,7 +42,7 @@ class BudgetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Requests; null = any number."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Tokens read and written together; null = any number."""
-    max_cost: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Money, in the currency of price_in and price_out; null = any sum."""
 
 
@@ -63,9 +65,9 @@ class ServerConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Seconds one request may take before it is tried again."""
     max_retries: int = Field(default=5, ge=0, json_schema_extra=HOW)
     """Tries after the first one for a request that failed in a way that can heal."""
-    price_in: float | None = Field(default=None, ge=0, json_schema_extra=HOW)
+    price_in: float | None = Field(default=None, ge=0, allow_inf_nan=False, json_schema_extra=HOW)
     """Money for a million tokens read; null = unknown."""
-    price_out: float | None = Field(default=None, ge=0, json_schema_extra=HOW)
+    price_out: float | None = Field(default=None, ge=0, allow_inf_nan=False, json_schema_extra=HOW)
     """Money for a million tokens written; null = unknown."""
     budget: BudgetConfig = Field(default=BudgetConfig(), json_schema_extra=HOW)
     """What one run may spend."""

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from judging.chat_config import ListwiseConfig
+from judging.chat_config import ListwiseConfig, PairwiseConfig
 from judging.config import JudgingConfig, PanelConfig, RubricConfig
 
 ENGINE = {"name": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "judge"}
@@ -21,6 +21,7 @@ def rubric(**fields) -> RubricConfig:
         {"base_url": "http://host/v1?key=s3cret"},
         {"api_key_env": "sk-s3cret"},
         {"api_key_env": "s3cret key"},
+        {"base_url": "s3cret"},
     ],
 )
 def test_a_password_in_place_of_an_address_or_a_name_is_refused_without_repeating_it(fields):
@@ -61,12 +62,22 @@ def test_a_scale_of_fewer_than_two_ratings_is_refused(max_score):
         ({"aspects": [{"name": "clarity", "rubric": " "}]}, "rubric"),
         ({"aspects": [{"name": "Clear.mass", "rubric": "x"}]}, "name"),
         ({"min_mass": 1.1}, "min_mass"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"engine": ENGINE | {"base_url": "127.0.0.1:8000/v1"}}, r"base_url\n.*begins with http:// or https://"),
+        ({"engine": ENGINE | {"price_in": float("inf"), "price_out": 1}}, "price_in"),
+        ({"engine": ENGINE | {"price_in": 1, "price_out": float("inf")}}, "price_out"),
         ({"constrained": True, "engine": ENGINE | {"structured": "response_format"}}, "takes JSON schemas only: set"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_way_out(fields, message):
     with pytest.raises(ValidationError, match=message):
         rubric(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"rubric": ""}, {"rubric": " "}, {"prior": float("inf")}])
+def test_settings_of_a_comparing_judge_that_cannot_work_are_refused(fields):
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        PairwiseConfig(**({"kind": "pairwise", "engine": ENGINE} | fields))
 
 
 @pytest.mark.parametrize("name", ["system", "user", "verdict"])
