@@ -24,7 +24,7 @@ from judging.chat_config import ListwiseConfig
 from judging.groups import group_by_prompt
 from judging.judge import Item, Tag, Verdict
 from judging.reading.json_verdict import parse_json_verdicts, ratings_schema
-from judging.reading.opinion import average
+from judging.reading.opinion import Opinion, average
 from judging.reasons import BUDGET
 
 _LETTERS = "bcdfghjkmnpqrstvwxz"  # no vowels: an id is no word, and not easily one of an answer
@@ -75,8 +75,9 @@ class ListwiseJudge:
     def score(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Verdict]]:
         """Yield the verdicts on a prompt's answers when the last call about them is read.
 
-        Either all of them are scored or none. Reasons are the model's own, truncated and content_filter, and those of
-        `parse_json_verdicts`. Tokens and cost of a call are shared out among its answers; `raw_reply` is the whole.
+        Either all of them are scored or none. Reasons are the model's own, truncated and content_filter, those of
+        `parse_json_verdicts`, and budget where not all calls about the prompt could be paid. Tokens and cost of a call
+        are shared out among its answers; `raw_reply` is the whole.
         """
         dialogues = ((tags, self._judge(items)) for tags, items in group_by_prompt(tagged))
         # The dialogue itself forgets the replies that it could not read; the others are kept.
@@ -145,11 +146,11 @@ def _conclude(readings: list[list[Verdict] | str], replies: list[Reply], n_answe
     verdicts = []
     for place in range(n_answers):
         ratings = [Verdict(None, one) if isinstance(one, str) else one[place] for one in readings]
-        opinion = average(ratings, len(readings))
+        opinion = Opinion(None, BUDGET) if BUDGET in readings else average(ratings, len(readings))
         verdicts.append(
             Verdict(
                 opinion.score,
-                BUDGET if opinion.reason is not None and BUDGET in readings else opinion.reason,
+                opinion.reason,
                 uncertainty=opinion.spread,
                 rationale=opinion.rationale,
                 raw_reply=raw,

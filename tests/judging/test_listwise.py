@@ -171,6 +171,13 @@ def test_budget_is_the_reason_of_the_whole_group():
     assert [verdict.reason for verdict in verdicts] == ["budget", "budget"]
 
 
+def test_spent_budget_never_leaves_a_group_with_fewer_samples():
+    paid = iter(range(2))
+    model = ScriptedModel(lambda asked: Reply([], "budget") if next(paid, None) is None else rate_by_length(asked))
+    verdicts = rate_together(listwise_config(n_samples=3), model, *group("a", "bb"))
+    assert [(verdict.score, verdict.reason) for verdict in verdicts] == [(None, "budget"), (None, "budget")]
+
+
 def test_tokens_and_cost_of_a_call_are_shared_out():
     def answer(question: Question) -> Reply:
         return Reply(rate_by_length(question).choices, n_tokens_in=11, n_tokens_out=3, cost=0.6)
