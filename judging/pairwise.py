@@ -28,8 +28,8 @@ from judging.ranking.schedules import (
 )
 from judging.ranking.tournament import Showing, Tournament, conclude
 from judging.reading.opinion import Opinion, read_rationale
-from judging.reading.pair_verdict import NO_LOGPROBS, PairVerdict, join_orders
-from judging.reasons import BUDGET
+from judging.reading.pair_verdict import PairVerdict, join_orders
+from judging.reasons import BUDGET, NO_LOGPROBS
 
 
 class PairwiseJudge:
@@ -46,6 +46,7 @@ class PairwiseJudge:
         self._replies = replies
         self._questions = PairQuestions.from_config(config)
         self._schedule = _choose_schedule(config)
+        self._has_seen_logprobs = False
 
     def __enter__(self) -> Self:
         """Open the model."""
@@ -110,8 +111,10 @@ class PairwiseJudge:
             yield from _call(begun, follow_ups)
         for one in begun:
             one.verdict = self._questions.read(one.calls[-1][1])
-            if one.verdict.reason == NO_LOGPROBS:
-                self._stop_without_logprobs(*one.calls[-1])
+            self._has_seen_logprobs |= one.verdict.win is not None or one.verdict.reason == "mass"
+        bare = [one for one in begun if one.verdict.reason == NO_LOGPROBS]
+        if bare and not self._has_seen_logprobs:
+            self._stop_without_logprobs(*bare[0].calls[-1])
         return shown
 
     def _stop_without_logprobs(self, question: Question, reply: Reply) -> None:

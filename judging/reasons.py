@@ -3,6 +3,7 @@
 from typing import Literal
 
 BUDGET = "budget"
+NO_LOGPROBS = "no_logprobs"
 
 ReasonClass = Literal["parse", "refused", "timeout", "mass", "budget", "too_long", "server", "other"]
 
@@ -16,7 +17,7 @@ _CLASSES: dict[ReasonClass, tuple[str, ...]] = {
     "mass": ("mass",),
     "budget": (BUDGET,),
     "too_long": ("too_long",),
-    "server": ("server_error", "rate_limited", "connection", "bad_request", "invalid_json"),
+    "server": ("server_error", "rate_limited", "connection", "bad_request", "invalid_json", NO_LOGPROBS),
 }  # fmt: skip
 _CLASS_OF: dict[str, ReasonClass] = {reason: name for name, reasons in _CLASSES.items() for reason in reasons}
 

@@ -25,7 +25,7 @@ from judging.asking.transcript import join_replies, sum_known
 from judging.chat_config import AspectConfig, RubricConfig
 from judging.judge import Item, Tag, Verdict
 from judging.reading.opinion import NoLogprobs, Opinion, read_opinion, read_rationale
-from judging.reasons import BUDGET
+from judging.reasons import BUDGET, NO_LOGPROBS
 
 
 @dataclass
@@ -58,6 +58,7 @@ class RubricJudge:
         self._model = model
         self._replies = replies
         self._questions = RubricQuestions.from_config(config)
+        self._has_seen_logprobs = False
 
     def __enter__(self) -> Self:
         """Open the model."""
@@ -73,8 +74,9 @@ class RubricJudge:
     def score(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Verdict]]:
         """Yield a verdict for each item as the judge replies.
 
-        Reasons are the model's own and those of `judging.reading.opinion`. `aspects` holds each aspect's score and,
-        where it was read from log-probs, the probability that all ratings had together, as `helpfulness.mass`.
+        Reasons are the model's own, those of `judging.reading.opinion`, and no_logprobs (the model gives them, but not
+        for this answer). `aspects` holds each aspect's score and, where it was read from log-probs, the probability
+        that all ratings had together, as `helpfulness.mass`.
 
         Raises:
             ValueError: The verdict wants log-probs, and the model gives none.
@@ -104,18 +106,22 @@ class RubricJudge:
 
     def _read(self, question: Question, reply: Reply, rationale: str | None) -> Opinion:
         try:
-            return read_opinion(self._config, reply, rationale)
+            opinion = read_opinion(self._config, reply, rationale)
         except NoLogprobs as error:
+            if self._has_seen_logprobs:  # one of the providers behind a router gives none
+                return Opinion(None, NO_LOGPROBS, rationale=rationale)
             self._replies.forget(question)  # or a server that has learned it would not be asked again
             raise ValueError(
                 f"verdict expected needs log-probs, and {self._model.identity} gives none{error}: set verdict to "
                 "written with n_samples, such as 20, and a temperature above 0; or take a server that gives them"
             ) from None
+        self._has_seen_logprobs |= opinion.mass is not None
+        return opinion
 
     def _forget(self, part: _Part) -> None:
-        """Have asked again, the next time, what had a reply but no rating."""
-        for question, reply in part.calls:
-            if reply.reason is None:
+        """Have asked again, the next time, what had a reply but no rating; a rationale whose rating failed stays."""
+        if part.calls[-1][1].reason is None:
+            for question, _ in part.calls:
                 self._replies.forget(question)
 
 

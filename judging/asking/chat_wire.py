@@ -7,9 +7,9 @@ vLLM gives a token that a constraint rules out -9999; it stays, its probability 
 import json
 import math
 from dataclasses import replace
-from typing import Any  # JSON values
+from typing import Annotated, Any  # Any: JSON values
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from judging.asking.chat import Choice, Question, Reply
 from judging.engine_config import ServerConfig
@@ -17,6 +17,8 @@ from judging.engine_config import ServerConfig
 MOST_TOP_LOGPROBS = 20  # more is refused by OpenAI, and by vLLM as it comes
 
 _FINISH_REASONS = {"stop", "length", "content_filter"}
+_ROUNDING = 0.01  # nats above 0 that a log-prob may come to
+_Count = Annotated[int, Field(ge=0, lt=2**24)]  # tokens; scores keep sums of them in 32 bits
 
 
 class _Alternative(BaseModel):
@@ -48,8 +50,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
 
 
 class _Chat(BaseModel):
@@ -146,14 +148,17 @@ def _read_position(position: _Position) -> dict[str, float]:
     """Give the log-prob of each text: the alternatives, and the token drawn where it is none of them."""
     logprobs: dict[str, float] = {}
     for one in position.top_logprobs:
-        if math.isnan(one.logprob):
-            raise ValueError(f"the log-prob of {one.token!r} is no number")
-        text = _text(one)
-        logprobs[text] = _add(logprobs[text], one.logprob) if text in logprobs else one.logprob
-    if math.isnan(position.logprob):
-        raise ValueError(f"the log-prob of {position.token!r} is no number")
-    logprobs.setdefault(_text(position), position.logprob)
+        logprob, text = _check_logprob(one), _text(one)
+        logprobs[text] = _add(logprobs[text], logprob) if text in logprobs else logprob
+    logprobs.setdefault(_text(position), _check_logprob(position))
     return logprobs
+
+
+def _check_logprob(one: _Alternative) -> float:
+    """Refuse what is no log of a probability: their mass would say nothing (vLLM's logprobs_mode can give logits)."""
+    if not one.logprob <= _ROUNDING:
+        raise ValueError(f"the log-prob of {one.token!r} is {one.logprob}, and none is above 0: these are no log-probs")
+    return one.logprob
 
 
 def _add(first: float, second: float) -> float:

@@ -76,7 +76,7 @@ class PairQuestions:
             return PairVerdict(None, reply.reason)
         if self.config.verdict == "written":
             return read_written(reply.choices[0])
-        return read_expected(reply.choices[0], 0.0 if self.config.constrained else self.config.min_mass)
+        return read_expected(reply.choices[0], self.config.min_mass)
 
     def _want_logprobs(self, question: Question) -> Question:
         choice = ("A", "B") if self.config.constrained else None

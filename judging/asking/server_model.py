@@ -19,7 +19,7 @@ from judging.asking.chat_wire import read_completion, write_question
 from judging.asking.spent import Spent
 from judging.engine_config import ServerConfig
 from judging.judge import Tag
-from judging.reasons import BUDGET
+from judging.reasons import BUDGET, NO_LOGPROBS
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ FEWER_CHOICES = "fewer_choices"
 
 _BAD_REQUEST = "bad_request"
 _SEED = re.compile(r"\bseed\b", re.IGNORECASE)
-_SEVERAL = re.compile(r"(?<!\w)['\"`]?n['\"`]?(?!\w)")
+_SEVERAL = re.compile(r"(?<![\w\\])['\"`]?n['\"`]?(?!\w)")
 _REFUSED_AT_FIRST = 16
 
 
@@ -85,8 +85,8 @@ class ServerModel:
         """Answer questions as the replies come.
 
         Reasons: the client's own (timeout, connection, rate_limited, server_error, too_long, bad_request,
-        content_filter, invalid_json); invalid_reply, refused, content_filter; fewer_choices; budget, once the budget is
-        used up: such a question is not sent, while calls in flight finish.
+        content_filter, invalid_json); invalid_reply, refused, content_filter; fewer_choices; no_logprobs, where they
+        were asked for; budget, once the budget is used up: such a question is not sent, while calls in flight finish.
 
         Raises:
             ConnectionError: No server answers, or it has stopped answering.
@@ -124,7 +124,7 @@ class ServerModel:
         self._took_seed |= said.body is not None and "seed" in body
         if reply.reason is None and question.n > 1:
             return self._check_several(question, reply)
-        return reply
+        return _check_logprobs(question, reply)
 
     def _price(self, reply: Reply) -> float | None:
         config = self._config
@@ -169,6 +169,16 @@ class ServerModel:
 
     def _too_many(self, question: Question, said: str) -> str:
         return f"{self._config.base_url} {said}: it takes no `n`; set n_samples to 1 (it is {question.n})"
+
+
+def _check_logprobs(question: Question, reply: Reply) -> Reply:
+    """Turn a text without the log-probs that were asked for into a reason: as a reply it would be stored."""
+    if reply.reason is not None or not question.top_logprobs:
+        return reply
+    choice = reply.choices[0]
+    if choice.logprobs or not choice.text or choice.finish_reason == "content_filter":
+        return reply
+    return replace(reply, choices=[], reason=NO_LOGPROBS, detail=f"{choice.text[:200]!r} came without log-probs")
 
 
 class _Asking(Generic[Tag]):

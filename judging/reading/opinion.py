@@ -14,6 +14,7 @@ from judging.reading.expected_score import expect
 from judging.reading.json_verdict import parse_json_verdict
 from judging.reading.thoughts import find_fault, skip_thoughts
 from judging.reading.written_verdict import parse_verdict
+from judging.reasons import NO_LOGPROBS
 
 
 class NoLogprobs(Exception):  # noqa: N818  not this reply's error: the judge turns it into one of the run
@@ -55,7 +56,7 @@ def read_opinion(config: RubricConfig, reply: Reply, rationale: str | None) -> O
     Raises:
         NoLogprobs: There should be log-probs.
     """
-    if reply.reason == "no_logprobs":
+    if reply.reason == NO_LOGPROBS:
         raise NoLogprobs(f" ({reply.detail})" if reply.detail else "")
     if reply.reason is not None:
         return Opinion(None, reply.reason, rationale=rationale)
@@ -116,6 +117,7 @@ def _read_expected(config: RubricConfig, choice: Choice, rationale: str | None) 
     found = expect(choice.logprobs[0], values)
     if found is None:
         return Opinion(None, "mass", mass=0.0, rationale=rationale)
-    if not config.constrained and found.mass < config.min_mass and not math.isclose(found.mass, config.min_mass):
+    # Under a constraint the mass is 1, but for servers that ignore the field it is sent in.
+    if found.mass < config.min_mass and not math.isclose(found.mass, config.min_mass):
         return Opinion(None, "mass", mass=found.mass, rationale=rationale)
     return Opinion(found.score, spread=found.spread, mass=found.mass, rationale=rationale)

@@ -15,10 +15,10 @@ from judging.asking.chat import Choice
 from judging.asking.transcript import find_cut
 from judging.reading.expected_score import expect
 from judging.reading.thoughts import find_fault, skip_thoughts
+from judging.reasons import NO_LOGPROBS
 
 _VERDICT_LINE = re.compile(r"[\s*_#`]*(?:final )?verdict[\s*_`]*:(.*)", re.IGNORECASE | re.ASCII)
 _BRACKETED = re.compile(r"\[\[([^\[\]\n]{1,20})\]\]")
-NO_LOGPROBS = "no_logprobs"
 _CHANCE_OF_A = {"A": 1.0, "B": 0.0}
 _WRITTEN = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 _ARENA_HARD = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
@@ -43,7 +43,7 @@ def read_expected(choice: Choice, min_mass: float) -> PairVerdict:
 
     Args:
         choice: The reply, asked for with log-probs; blanks around a token's letter do not matter.
-        min_mass: Share of the probability that both letters must have together; 0 where nothing else was allowed.
+        min_mass: Share of the probability that both letters must have together.
 
     Returns:
         A verdict, or a reason: content_filter, empty_reply, no_logprobs, mass (A and B have less than min_mass, or

@@ -239,13 +239,12 @@ def test_rationale_that_is_missing_leaves_the_duel_without_a_verdict():
     assert {verdict.reason for verdict in verdicts.values()} == {"empty_reply"}
 
 
-def test_constrained_verdicts_need_no_mass():
-    model = ScriptedModel(lambda question: lean(0.9 if read_shown(question)["A"] == "2" else 0.1, rest=0.5))
-    assert {v.reason for v in score(judge_of(model), items("1", "2")).values()} == {"mass"}
-    assert model.asked[0].choice is None
-    verdicts = score(judge_of(model, constrained=True), items("1", "2"))
+def test_constraint_that_the_server_ignores_is_no_verdict():
+    ignorant = ScriptedModel(lambda _: lean(0.9, rest=0.5))
+    assert {v.reason for v in score(judge_of(ignorant, constrained=True), items("1", "2")).values()} == {"mass"}
+    assert ignorant.asked[-1].choice == ("A", "B")
+    verdicts = score(judge_of(prefer(digits), constrained=True), items("1", "2"))
     assert verdicts["p1-1"].score > 0
-    assert model.asked[-1].choice == ("A", "B")
 
 
 def test_lost_duel_is_no_tie():
@@ -436,6 +435,15 @@ def test_model_without_log_probs_stops_the_run_and_says_what_to_set(reply):
     with pytest.raises(ValueError, match=r"scripted gives none.*set verdict to written"):
         score(judge_of(lambda _: reply, kept), items("1", "2"))
     assert len(kept.replies) < 2
+
+
+def test_one_duel_without_log_probs_among_others_is_lost_and_ends_no_run():
+    def answer(question):
+        return say("A") if set(read_shown(question).values()) == {"1", "3"} else prefer(digits)(question)
+
+    verdicts = score(judge_of(ScriptedModel(answer, window=1), schedule="round_robin"), items("1", "2", "3"))
+    assert [verdicts[f"p1-{place}"].aspects["duels"] for place in range(3)] == [1, 2, 1]
+    assert {one["reason"] for one in json.loads(verdicts["p1-0"].raw_reply)} == {None, "no_logprobs"}
 
 
 def test_reference_answer_and_rubric_are_shown():

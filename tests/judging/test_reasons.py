@@ -14,6 +14,7 @@ from judging.reasons import reason_class
         ("budget", "budget"),
         ("too_long", "too_long"),
         ("rate_limited", "server"),
+        ("no_logprobs", "server"),
         ("my_verifiers_own", "other"),
     ],
 )

@@ -52,13 +52,14 @@ def test_min_mass_is_the_least_that_counts(min_mass, score):
     assert rate(rubric_config(verdict="expected", min_mass=min_mass), model, item())[0].score == score
 
 
-def test_constrained_verdict_skips_the_mass_check_but_not_a_missing_rating():
+def test_constrained_verdict_is_unscored_where_the_server_ignores_the_constraint():
     config = rubric_config(verdict="expected", constrained=True)
     masked = {"1": -9999.0, "2": -9999.0, "The": -9999.0}
-    model = ScriptedModel(lambda _: reply_token(logs(_3=0.25, _4=0.25) | masked))
+    model = ScriptedModel(lambda _: reply_token(logs(_3=0.5, _4=0.5) | masked))
     assert rate(config, model, item())[0].score == pytest.approx(3.5)
-    ignorant = ScriptedModel(lambda _: reply_token({"The": -0.1}))
-    assert rate(config, ignorant, item())[0].reason == "mass"
+    for said in ({"The": -0.1}, logs(The=0.9, _5=0.1)):
+        ignorant = ScriptedModel(lambda _, said=said: reply_token(said))
+        assert rate(config, ignorant, item())[0].reason == "mass"
 
 
 @pytest.mark.parametrize("reply", [reply_texts("4"), Reply([], "no_logprobs", "not supported")])
@@ -67,6 +68,23 @@ def test_model_without_log_probs_ends_the_run_and_names_the_way_out(reply):
     with pytest.raises(ValueError, match=r"verdict expected needs log-probs, and my server gives none.*n_samples"):
         rate(rubric_config(verdict="expected"), ScriptedModel(lambda _: reply, "my server"), item(), replies=kept)
     assert kept.held == {}
+
+
+def test_one_answer_without_log_probs_among_others_is_unscored_and_ends_no_run():
+    model = in_turn(reply_token(logs(_4=1.0)), reply_texts("4"), Reply([], "no_logprobs", "'4'"))
+    verdicts = rate(rubric_config(verdict="expected"), model, item(), item(), item())
+    assert sorted((verdict.score or 0, verdict.reason or "") for verdict in verdicts) == [
+        (0, "no_logprobs"), (0, "no_logprobs"), (4, "")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["budget", "timeout"])
+def test_rationale_stays_stored_where_its_rating_has_no_reply(reason):
+    kept, config = Kept(), rubric_config(verdict="expected", rationale=True)
+    [verdict] = rate(config, in_turn(reply_texts("It adds up."), Reply([], reason)), item(), replies=kept)
+    assert verdict.reason == reason
+    [verdict] = rate(config, in_turn(reply_token(logs(_4=1.0))), item(), replies=kept)
+    assert (verdict.score, verdict.rationale) == (4, "It adds up.")
 
 
 def test_empty_or_filtered_reply_is_no_sign_of_a_model_without_log_probs():

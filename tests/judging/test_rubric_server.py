@@ -10,11 +10,12 @@ import pytest
 
 from generation.chat_client import ChatClient
 from judging.asking.dialogue import NoReplies
+from judging.asking.reply_store import ReplyStore
 from judging.asking.server_model import ServerModel
 from judging.engine_config import ServerConfig
 from judging.rubric import RubricJudge
 from tests.fake_openai import FakeServer, chat_body, raw, status
-from tests.judging.chat_judges import item, listwise_config, rate, rate_together, rubric_config
+from tests.judging.chat_judges import aspects, item, listwise_config, rate, rate_together, rubric_config
 
 SURROGATE = "half \ud83d and \0"
 
@@ -25,8 +26,8 @@ def server() -> Iterator[FakeServer]:
         yield server
 
 
-def model_of(server: FakeServer, concurrency: int = 2) -> ServerModel:
-    config = ServerConfig(name="openai", base_url=server.base_url, model="judge", concurrency=concurrency)
+def model_of(server: FakeServer, concurrency: int = 2, **changes) -> ServerModel:
+    config = ServerConfig(name="openai", base_url=server.base_url, model="judge", concurrency=concurrency, **changes)
     return ServerModel(config, ChatClient(config.base_url, "", None, concurrency, 10.0, max_retries=0))
 
 
@@ -61,9 +62,36 @@ def test_expected_score_is_read_from_what_a_server_gives(server):
 
 def test_server_without_log_probs_ends_the_run(server):
     server.answer = lambda body: chat_body(["4"])
-    with pytest.raises(ValueError, match=r"needs log-probs, and .*judge.* gives none: set verdict to written"):
+    with pytest.raises(ValueError, match=r"needs log-probs, and .*judge.* gives none .*: set verdict to written"):
         rate(rubric_config(verdict="expected"), model_of(server), *[item()] * 10)
     assert len(server.bodies) <= 8
+
+
+def test_server_that_has_learned_to_give_log_probs_is_asked_again(server, tmp_path):
+    config = rubric_config(verdict="expected", aspects=aspects(wit=1, truth=1, order=1))
+    server.answer = lambda body: chat_body(["4"])
+    model = model_of(server)
+    with ReplyStore(tmp_path, model.identity) as store, pytest.raises(ValueError, match="needs log-probs"):
+        rate(config, model, *[item(candidate_id=f"c{n}") for n in range(10)], replies=store)
+    server.answer = lambda body: chat_body(["4"], finish_reason="length", logprobs=with_logprobs(_4=0.5, _3=0.5))
+    with ReplyStore(tmp_path, model.identity) as store:
+        verdicts = rate(config, model, *[item(candidate_id=f"c{n}") for n in range(10)], replies=store)
+    assert [verdict.score for verdict in verdicts] == pytest.approx([3.5] * 10)
+
+
+def test_budget_of_one_call_is_done_after_as_many_runs_as_there_are_calls(server, tmp_path):
+    def answer(body: dict) -> dict:
+        is_rating = body.get("logprobs", False)
+        return chat_body(["4" if is_rating else "Good."], logprobs=with_logprobs(_4=1.0) if is_rating else None)
+
+    server.answer = answer
+    config = rubric_config(verdict="expected", rationale=True, aspects=aspects(wit=1, truth=1))
+    for calls in range(1, 5):
+        model = model_of(server, budget={"max_calls": 1})
+        with ReplyStore(tmp_path, model.identity) as store:
+            [verdict] = rate(config, model, item(), replies=store)
+        assert (verdict.reason, len(server.bodies)) == ("budget" if calls < 4 else None, calls)
+    assert verdict.score == 4
 
 
 def test_samples_are_choices_of_one_request(server):

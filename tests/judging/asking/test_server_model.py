@@ -172,9 +172,19 @@ def test_probabilities_of_a_position_add_up_to_those_of_its_alternatives(alterna
     assert sum(map(math.exp, position.values())) == pytest.approx(expected, abs=1e-12)
 
 
-def test_server_without_log_probs_leaves_them_unknown(server):
-    [reply] = ask(model_of(server), question(top_logprobs=5))
-    assert (reply.reason, reply.choices[0].logprobs) == (None, None)
+@pytest.mark.parametrize("said", [None, {}, {"content": None}, {"content": []}])
+def test_text_without_the_log_probs_that_were_asked_for_is_no_reply(server, said):
+    server.answer = lambda body: chat_body(["4"], logprobs=said)
+    replies = ask(model_of(server), question(top_logprobs=5), question())
+    assert [(reply.reason, reply.n_tokens_in) for reply in replies] == [("no_logprobs", 7), (None, 7)]
+    assert replies[0].detail == "'4' came without log-probs"
+
+
+def test_empty_or_filtered_reply_lacks_no_log_probs(server):
+    server.answer = lambda body: chat_body([""])
+    assert ask(model_of(server), question(top_logprobs=5))[0].reason is None
+    server.answer = lambda body: chat_body(["I"], finish_reason="content_filter")
+    assert ask(model_of(server), question(top_logprobs=5))[0].reason == "content_filter"
 
 
 def test_thoughts_of_a_reasoning_model_are_left_out_with_the_log_probs_that_count_them():
@@ -198,6 +208,11 @@ def test_reply_cut_off_amid_thoughts_is_an_empty_text():
         ({"choices": [{"text": "4"}]}, "invalid_reply"),
         (chat_body(["4"], logprobs={"content": [{"token": "4", "logprob": math.nan}]}), "invalid_reply"),
         (chat_body(["4"], logprobs={"content": [{"token": "4"}]}), "invalid_reply"),
+        (chat_body(["4"], logprobs={"content": [{"token": "4", "logprob": 17.5}]}), "invalid_reply"),
+        (chat_body(["4"], logprobs={"content": [{"token": "4", "logprob": math.inf}]}), "invalid_reply"),
+        (chat_body(["4"], logprobs=logprobs([("4", -0.1), ("5", 2.0)])), "invalid_reply"),
+        (chat_body(["4"]) | {"usage": {"prompt_tokens": 2**31, "completion_tokens": 1}}, "invalid_reply"),
+        (chat_body(["4"]) | {"usage": {"prompt_tokens": 1, "completion_tokens": -1}}, "invalid_reply"),
         (chat_body(["4"], message={"content": None, "refusal": "I can't help with that."}), "refused"),
         (chat_body(["4"], finish_reason="content_filter"), "content_filter"),
     ],
@@ -284,6 +299,12 @@ def test_server_that_refuses_several_choices_is_an_error_that_names_the_field(se
     server.script = [status(400, "'n' : number must be at most 1")]
     with pytest.raises(ValueError, match="n_samples"):
         ask(model_of(server), question(n=3, temperature=1.0))
+
+
+def test_line_end_in_a_refusal_does_not_speak_of_the_number_of_choices(server):
+    server.script = [status(400, r"can't read 'a\n\n'")]
+    [reply] = ask(model_of(server), question(n=3, temperature=1.0))
+    assert (reply.reason, reply.detail) == ("bad_request", r"can't read 'a\n\n'")
 
 
 def test_server_that_ignores_the_number_of_choices_is_an_error_that_names_the_field(server):
