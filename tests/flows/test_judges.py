@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from flows.comparison import plan_contest
 from flows.judges import cast_judge, same_judge
 from flows.plan import Step
+from flows.recipe import Recipe
+from flows.round_plan import Policies
 from flows.score_plan import member_names, plan_scores
 from generation.engine import PolicyFiles
 from judging.config import JudgeConfig
@@ -81,6 +84,14 @@ def test_an_implicit_reward_names_its_policies_by_role():
     assert (cast.identity["policy"], cast.identity["reference"]) == ("key-of-one", "key-of-start")
 
 
+def test_an_implicit_reward_of_a_policy_against_itself_is_refused():
+    judge = config(kind="implicit_reward", policy={"role": "good"}, reference={"role": "former"})
+    first_round = ROLES | {"former": GOOD}
+    with pytest.raises(ValueError, match=r"judging.annotator: policy and reference are the same weights"):
+        cast_judge(judge, first_round, "judging.annotator")
+    assert cast_judge(judge, ROLES | {"former": ROLES["initial"]}, "judging.annotator").identity["policy"] == GOOD.key
+
+
 def test_the_way_a_server_is_spoken_to_changes_no_identity():
     slow = config(kind="rubric", engine=SERVER | {"concurrency": 1, "price_in": 1, "price_out": 2})
     fast = config(kind="rubric", engine=SERVER | {"concurrency": 64, "budget": {"max_calls": 9}})
@@ -111,3 +122,23 @@ def test_weights_are_known_by_content_and_not_by_place(tiny_policy: Path, tmp_pa
 def test_members_of_one_kind_are_numbered():
     judges = [config(kind="maths"), config(kind="verifier", function="a:b"), config(kind="maths")]
     assert member_names(judges) == ["maths", "verifier", "maths-2"]
+
+
+def test_at_the_gate_the_policy_that_the_round_began_with_judges_both_sides(tmp_path: Path):
+    recipe = Recipe.model_validate(
+        {
+            "name": "small",
+            "policy": {"model": "m"},
+            "prompts": {"path": tmp_path / "prompts.jsonl"},
+            "judging": {"annotator": {"kind": "self"}},
+            "evaluation": {"judge": {"kind": "pairwise", "engine": SERVER}},
+        }
+    )
+    policies = Policies(ROLES["initial"], ROLES["initial"], GOOD, ROLES["initial"], GOOD, None)
+    contest = plan_contest(recipe, PROMPTS, PolicyFiles("/policies/two", "key-of-two"), policies)
+    judges = {scores.judge.identity["engine"]["model"] for scores in contest.by_annotator.scores if scores.judge}
+    assert judges == {"key-of-one"}
+    assert [len(scores.candidates) for scores in contest.by_annotator.scores] == [1, 1]
+    assert [len(scores.candidates) for scores in contest.by_judge.scores] == [2]
+    with pytest.raises(ValueError, match="a policy that rates its own successor is no independent judge"):
+        Recipe.model_validate(recipe.model_dump() | {"evaluation": {"judge": {"kind": "self"}}})
