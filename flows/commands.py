@@ -82,15 +82,20 @@ def judge(
     candidates: CandidatesFile,
     output: Output,
     kind: Annotated[str, typer.Option(help=f"{', '.join(JUDGE_KINDS[:-1])} or {JUDGE_KINDS[-1]}.")],
-    max_unscored: Annotated[float, typer.Option(help="Unscored share above which the command fails.")] = 0.05,
+    max_unscored: Annotated[
+        float, typer.Option(min=0, max=1, help="Unscored share above which the command fails.")
+    ] = 0.05,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score candidates with a judge.
+    """Score candidates with a judge; docs/judging.md tells how to choose one.
 
-    The settings are the fields of the recipe's `judging.annotator`: docs/judging.md tells how to choose. What a
-    language model has said stays beside the output (`OUTPUT.replies`): the same command asks only for what is missing.
+    --set takes the fields of the recipe's judging.annotator: model=... for a reward_model, function=... for a verifier,
+    engine="{name: openai, base_url: ..., model: ...}" for a language model. An unknown field names the known ones.
+
+    What a language model has said stays beside the output (OUTPUT.replies): given again, the command asks only for what
+    is missing.
     """
     from flows.judge_alone import judge_alone
     from flows.judges import cast_judge, members
