@@ -138,8 +138,12 @@ def _check_key(key: str | None, variable: str, field: str) -> None:
 
 
 def _check_address(address: str, field: str) -> None:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is no number; the text may hold a key
+        raise ValueError(f"{field} is no address such as http://127.0.0.1:8000/v1") from None
+    if not is_address:
         raise ValueError(f"{field} is no address such as http://127.0.0.1:8000/v1")
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"{field} carries a user name or password: put the API key into an environment variable")

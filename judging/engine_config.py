@@ -5,6 +5,7 @@ Fields marked `how` change speed, cost or memory, never an answer, so they stay 
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.config import JsonDict
@@ -19,9 +20,17 @@ def _plain_address(address: str) -> str:
             "the address carries a user name, password or query: give it up to its path, such as "
             "http://127.0.0.1:8000/v1, and the name of a variable that holds the key as api_key_env"
         )
-    if not re.match(r"https?://[^/\s]", address):
+    if not _is_address(address):
         raise ValueError("this is no address such as http://127.0.0.1:8000/v1: it begins with http:// or https://")
     return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is no number
+        return False
 
 
 def _variable_name(name: str) -> str:

@@ -397,6 +397,9 @@ def test_missing_key_variable_is_named(monkeypatch):
         ("http://host/v1?key=pass", "query"),
         ("host:8000/v1", "no address"),
         ("ftp://host/v1", "no address"),
+        ("http://user:pass/v1", "no address"),
+        ("http://host:99999/pass", "no address"),
+        ("http://[::1/pass", "no address"),
         ("", "no address"),
     ],
 )

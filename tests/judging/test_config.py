@@ -22,6 +22,8 @@ def rubric(**fields) -> RubricConfig:
         {"api_key_env": "sk-s3cret"},
         {"api_key_env": "s3cret key"},
         {"base_url": "s3cret"},
+        {"base_url": "http://ada:s3cret/v1"},
+        {"base_url": "http://[s3cret/v1"},
     ],
 )
 def test_a_password_in_place_of_an_address_or_a_name_is_refused_without_repeating_it(fields):
@@ -64,6 +66,7 @@ def test_a_scale_of_fewer_than_two_ratings_is_refused(max_score):
         ({"min_mass": 1.1}, "min_mass"),
         ({"temperature": float("inf")}, "temperature"),
         ({"engine": ENGINE | {"base_url": "127.0.0.1:8000/v1"}}, r"base_url\n.*begins with http:// or https://"),
+        ({"engine": ENGINE | {"base_url": "http://host:99999/v1"}}, "this is no address"),
         ({"engine": ENGINE | {"price_in": float("inf"), "price_out": 1}}, "price_in"),
         ({"engine": ENGINE | {"price_in": 1, "price_out": float("inf")}}, "price_out"),
         ({"constrained": True, "engine": ENGINE | {"structured": "response_format"}}, "takes JSON schemas only: set"),
