@@ -4,17 +4,22 @@ A job that a child process does keeps its shards in `OUTPUT.partial` until it is
 there, another job is refused.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported.
+
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any  # JSON values
+from typing import Any  # JSON values, what pyarrow reads
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flows import locks
 from flows.child import run_child
 from flows.display import stage_bar
 from flows.keys import content_key
@@ -25,11 +30,12 @@ from generation.prompts import read_prompts
 from generation.schema import PROMPTS
 
 _ROWS_PER_SHARD = 1000
+_WANTED = ("text", "messages", "score", "chosen", "rejected")  # columns, beside ids, that nothing stands in for
 
 
 def load_prompts(path: Path) -> pa.Table:
     """Read prompts from a table of ours, or from anything that a recipe's `prompts.path` may name."""
-    if path.suffix == ".parquet" and path.is_file() and "prompt_id" in pq.read_schema(path).names:
+    if path.suffix == ".parquet" and path.is_file() and "prompt_id" in _open_parquet(path, pq.read_schema).names:
         return load_table(path, PROMPTS)
     return read_prompts(PromptsConfig(path=path), 0).prompts
 
@@ -37,18 +43,19 @@ def load_prompts(path: Path) -> pa.Table:
 def load_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a Parquet file, or a folder of shards, with the columns of a stage.
 
-    Columns that the schema has and the file lacks become null.
+    Columns that the schema has and the file lacks become null, but for ids and what the rows are about.
 
     Raises:
-        ValueError: An id column is missing or a column has another type.
+        ValueError: Such a column is missing or empty in a row, an id stands twice, or a column has another type.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     files = sorted(path.glob(f"{MAIN_TABLE}-*.parquet")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path}: no {MAIN_TABLE}-*.parquet in this folder")
-    table = pa.concat_tables([pq.read_table(file) for file in files])
-    missing = [name for name in schema.names if name.endswith("_id") and name not in table.column_names]
+    table = pa.concat_tables([_open_parquet(file, pq.read_table) for file in files])
+    wanted = [name for name in schema.names if name.endswith("_id") or name in _WANTED]
+    missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
     columns = []
@@ -60,25 +67,61 @@ def load_table(path: Path, schema: pa.Schema) -> pa.Table:
             columns.append(table.column(field.name).cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ValueError(f"{path}: column {field.name} can't be read as {field.type}: {error}") from error
-    return pa.table(columns, schema=schema)
+    read = pa.table(columns, schema=schema)
+    _check_filled(read, [name for name in wanted if name != "score"], path)  # a score may be null: unscored
+    _check_distinct(read, path)
+    return read
+
+
+def _open_parquet(file: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} can't be read as Parquet: {error}") from error
+
+
+def _check_filled(table: pa.Table, names: list[str], path: Path) -> None:
+    for name in names:
+        is_empty = pc.is_null(table[name])
+        if name == "messages":
+            is_empty = pc.or_kleene(is_empty, pc.equal(pc.list_value_length(table[name]), 0))
+        if n_empty := pc.sum(is_empty).as_py():
+            row = pc.index(is_empty, True).as_py() + 1
+            raise ValueError(
+                f"{path}: column {name} is empty in {n_empty} of {len(table)} rows, the first is row {row}: fill it, "
+                "or leave these rows out"
+            )
+
+
+def _check_distinct(table: pa.Table, path: Path) -> None:
+    own = next(name for name in ("pair_id", "candidate_id", "prompt_id") if name in table.column_names)
+    counts = table[own].value_counts()
+    doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    if len(doubled):
+        raise ValueError(
+            f"{path}: {len(doubled)} of {len(counts)} {own}s stand in more than one row, the first is {doubled[0]}: "
+            "each may stand once (scores of one judge)"
+        )
 
 
 @contextmanager
 def partial_output(output: Path, parts: dict[str, Any]) -> Iterator[Path]:
-    """Give the folder that keeps a job's shards until the block ends well.
+    """Give the folder that keeps a job's shards until the block ends well; another process's job is waited for.
 
     Raises:
         ValueError: The folder holds what another job left.
     """
     folder = output.with_name(f"{output.name}.partial")
     key = content_key("alone", 1, parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / "job.json"
-    if mark.exists() and json.loads(mark.read_text())["key"] != key:
-        raise ValueError(f"{folder} holds an unfinished job with other settings or input; finish that one or remove it")
-    write_text(mark, json.dumps({"key": key}))
-    yield folder
-    shutil.rmtree(folder)
+    with locks.hold(folder / f"{output.name}.lock"):
+        mark = folder / "job.json"
+        if mark.exists() and json.loads(mark.read_text())["key"] != key:
+            raise ValueError(
+                f"{folder} holds an unfinished job with other settings or input; finish that one or remove it"
+            )
+        write_text(mark, json.dumps({"key": key}))
+        yield folder
+        shutil.rmtree(folder)
 
 
 def checksums(path: Path) -> list[list[str]]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from flows import alone
 from flows.checks import check_judged, take_back_failed
+from flows.child import StageError
 from flows.judges import cast_judge, is_comparing, members
 from flows.score_plan import member_names
 from flows.score_stage import score_job
@@ -18,6 +19,7 @@ from flows.store import Dataset
 from judging.config import JudgeConfig, PanelConfig, SingleJudgeConfig
 from judging.environment import judge_engine_environment
 from judging.panel import combine_panel
+from judging.scoring import check_scores
 
 
 def judge_alone(
@@ -57,7 +59,12 @@ def judge_alone(
         )
         for place, one in enumerate(config.members)
     ]  # fmt: skip
-    return combine_panel(config, tables, member_names(members(config)))
+    scores = combine_panel(config, tables, member_names(members(config)))
+    try:
+        check_scores(candidates.num_rows, scores, max_unscored)
+    except RuntimeError as error:
+        raise StageError(str(error)) from error
+    return scores
 
 
 def _judge_single(
