@@ -42,7 +42,8 @@ def cast_judge(config: SingleJudgeConfig, roles: Roles, field: str) -> CastJudge
 
     Raises:
         FileNotFoundError: A model, an adapter or a file that it names is missing.
-        ValueError: It wants a policy of a run, and there is no run; or its template can't be read.
+        ValueError: It wants a policy of a run, and there is no run; its template can't be read; or its reward would be
+            the difference of a model and itself.
     """
     identity = answer_fields(config)
     match config:
@@ -58,6 +59,12 @@ def cast_judge(config: SingleJudgeConfig, roles: Roles, field: str) -> CastJudge
             return CastJudge(config, identity | {"path": file_checksum(config.path)})
         case ImplicitRewardConfig():
             sides = {name: _cast_model(getattr(config, name), roles, f"{field}.{name}") for name in _CHECKPOINTS}
+            if sides["policy"][1] == sides["reference"][1]:
+                raise ValueError(
+                    f"{field}: policy and reference are the same weights, so every reward would be 0 (in a run's first "
+                    "round good, former, initial and base are one policy): name what the policy was trained against, "
+                    f"such as {field}.reference.model"
+                )
             named = config.model_copy(update={name: side[0] for name, side in sides.items()})
             return CastJudge(named, identity | {name: side[1] for name, side in sides.items()})
         case RubricConfig() | PairwiseConfig() | ListwiseConfig():

@@ -10,10 +10,13 @@ from flows.judges import Roles, cast_judge
 from flows.model_files import check_model_files
 from flows.round_plan import train_slice
 from flows.stages import slice_prompts
+from generation.chat_client import ChatClient
 from generation.config import PolicyConfig
+from judging.chat_config import ListwiseConfig, PairwiseConfig, RubricConfig
 from judging.config import JudgeConfig, PanelConfig
 from judging.engine_config import OfflineConfig, ServerConfig
-from judging.model_config import RewardModelConfig
+from judging.judges import Tools, open_judge
+from judging.model_config import ImplicitRewardConfig, RewardModelConfig
 from judging.verifier_config import VerifierConfig
 
 
@@ -53,8 +56,15 @@ def _check_judge(judge: JudgeConfig, roles: Roles, field: str) -> None:
     cast = cast_judge(judge, roles, field).config
     if isinstance(cast, RewardModelConfig):
         check_model_files(cast.model, trust_remote_code=cast.trust_remote_code, field=field)
+    if isinstance(cast, ImplicitRewardConfig):
+        for name, side in (("policy", cast.policy), ("reference", cast.reference)):
+            check_model_files(
+                str(side.model), side.adapter, trust_remote_code=side.trust_remote_code, field=f"{field}.{name}"
+            )
     if isinstance(cast, VerifierConfig):
         _check_module(cast.function, field)
+    if isinstance(cast, RubricConfig | PairwiseConfig | ListwiseConfig):
+        _try_template(cast, field)
     engine = getattr(cast, "engine", None)
     if isinstance(engine, OfflineConfig) and engine.model is not None:
         check_model_files(
@@ -64,11 +74,20 @@ def _check_judge(judge: JudgeConfig, roles: Roles, field: str) -> None:
         raise StageError(f"{field}.engine.api_key_env: the environment variable that it names is not set")
 
 
+def _try_template(judge: RubricConfig | PairwiseConfig | ListwiseConfig, field: str) -> None:
+    """Build the judge without opening it, which tries each block of its template."""
+    client = ChatClient.from_config(judge.engine) if isinstance(judge.engine, ServerConfig) else None
+    try:
+        open_judge(judge, Tools(client=client))
+    except ValueError as error:
+        raise StageError(f"{field}.template: {error}") from error
+
+
 def _check_module(function: str, field: str) -> None:
     module = function.partition(":")[0]
     try:
         found = find_spec(module)
-    except ModuleNotFoundError:
+    except ImportError:  # of the package that it lies in
         found = None
     if found is None:
         raise StageError(f"{field}.function: there is no module {module}; is its folder on PYTHONPATH?")

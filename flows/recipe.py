@@ -9,6 +9,7 @@ from evaluation.config import EvaluationConfig
 from filtering.config import FilteringConfig
 from flows.fields import FieldError, assign, check, read_yaml, resolve_paths
 from flows.iteration import IterationConfig, RetryConfig, value_of_round
+from flows.judges import members
 from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.chat_config import SelfConfig
@@ -126,10 +127,10 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
 
     @model_validator(mode="after")
     def _gate_is_independent(self) -> "Recipe":
-        if isinstance(self.evaluation.judge, SelfConfig):
+        if any(isinstance(judge, SelfConfig) for judge in members(self.evaluation.judge)):
             raise ValueError(
-                "evaluation.judge can't be self: a policy that rates its own successor is no independent judge; give "
-                "it a reward model, a verifier or another language model"
+                "evaluation.judge can't be self, nor have it as a member: a policy that rates its own successor is no "
+                "independent judge; give it a reward model, a verifier or another language model"
             )
         return self
 

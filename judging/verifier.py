@@ -111,8 +111,6 @@ def load_function(path: str) -> Function:
         ValueError: If there is no such function; the message names the field `function`.
     """
     module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise ValueError(f"function must read package.module:function, got {path!r}")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -18,6 +18,14 @@ class VerifierConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     version: int = 1
     """Raise it by hand when the function's answers change, so that stored scores are not reused."""
 
+    @field_validator("function")
+    @classmethod
+    def _check_path(cls, function: str) -> str:
+        module, _, name = function.partition(":")
+        if not all(part.isidentifier() for part in [*module.split("."), name]):
+            raise ValueError("function must read package.module:function")
+        return function
+
 
 class MathsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """Numeric answers compared by math-verify: 1 where the marked answer equals the reference, else 0."""

@@ -13,6 +13,7 @@ SMALL = {
     "judging": {"annotator": {"kind": "verifier", "function": "package.module:function"}},
     "evaluation": {"judge": {"kind": "maths"}},
 }
+SELF = {"kind": "self"}
 
 
 def write(folder: Path, **changes) -> Path:
@@ -37,6 +38,11 @@ def test_every_shipped_recipe_is_valid(path: Path):
         ({"judging": {"annotator": {"kind": "oracle"}}}, r"judging.annotator: .*'implicit_reward', 'verifier'"),
         ({"judging": {"annotator": {"kind": "verifier"}}}, r"function: this field is required and missing"),
         ({"training": {"loss": {"name": "simpo", "beta": 0.1}}}, r"loss.simpo.beta: .*greater than or equal to 1"),
+        ({"judging": {"annotator": {"kind": "verifier", "function": "checks.cites"}}},
+         r"function: function must read package.module:function \(got \"checks.cites\"\)"),
+        ({"evaluation": {"judge": SELF}}, r"evaluation.judge can't be self"),
+        ({"evaluation": {"judge": {"kind": "panel", "members": [{"judge": {"kind": "maths"}}, {"judge": SELF}]}}},
+         r"evaluation.judge can't be self, nor have it as a member"),
         ({"training": {"batch_size": 8, "micro_batch_size": 3}}, r"micro_batch_size 3 must divide"),
         ({"prompts": {}}, r"exactly one of `path`"),
         ({"name": "My Run"}, r"name: .*pattern"),

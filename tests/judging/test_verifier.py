@@ -220,11 +220,15 @@ def test_result_that_is_no_number_is_an_error(checks, name, shown):
         score(f"user_checks:{name}", [item("a")])
 
 
+@pytest.mark.parametrize("path", ["user_checks", "user_checks:", ":length", ".user_checks:length", "a..b:f", "a:f()"])
+def test_function_that_is_no_import_path_is_refused_with_the_recipe(path):
+    with pytest.raises(ValueError, match=r"function\n.*must read package\.module:function"):
+        VerifierConfig(kind="verifier", function=path)
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("user_checks.length", "must read package.module:function"),
-        ("user_checks:", "must read package.module:function"),
         ("no_such_module:f", "'no_such_module' cannot be imported"),
         ("user_broken:f", "'user_broken' cannot be imported .*a_module_that_nobody_has"),
         ("user_checks:nothing", "'user_checks' has no 'nothing'"),

@@ -1,0 +1,76 @@
+"""What would fail hours later is found before the first prompt is answered."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.build import Workbench
+from flows.child import StageError
+from flows.preflight import check_before_start
+from flows.recipe import load_recipe
+from flows.runs import open_run
+from flows.stages import build_prompts
+from flows.standing import stand_at_start
+from flows.store import Store
+
+SERVER = {"name": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "judge"}
+
+
+@pytest.fixture
+def check(tmp_path: Path, tiny_policy: Path):
+    """Check a recipe with an annotator before it starts."""
+    rows = [{"prompt": f"Question {i}", "split": "eval" if i % 4 == 0 else "train"} for i in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def check(annotator: dict[str, Any]) -> None:
+        fields = {
+            "name": "checked",
+            "policy": {"model": str(tiny_policy)},
+            "prompts": {"path": "prompts.jsonl"},
+            "judging": {"annotator": annotator},
+            "evaluation": {"judge": {"kind": "maths"}},
+        }
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(fields))
+        recipe, store = load_recipe(tmp_path / "recipe.yaml"), Store(tmp_path / "workspace")
+        run = open_run(store, recipe)
+        bench = Workbench(store, recipe, run.prompts, run.name)
+        build_prompts(bench)
+        check_before_start(bench, run.rounds, stand_at_start(run).policies.roles())
+
+    return check
+
+
+@pytest.mark.parametrize("kind", ["rubric", "pairwise", "listwise"])
+def test_a_template_without_a_block_is_named(check, tmp_path: Path, kind: str):
+    (tmp_path / "own.jinja").write_text("{% block system %}Judge.{% endblock %}{% block helpfulness %}h{% endblock %}")
+    with pytest.raises(StageError, match=r"judging.annotator.template: .*no block 'user'"):
+        check({"kind": kind, "engine": SERVER, "template": "own.jinja"})
+    check({"kind": kind, "engine": SERVER})
+
+
+def test_a_members_template_is_looked_at_too(check, tmp_path: Path):
+    (tmp_path / "own.jinja").write_text("{% block system %}Judge.{% endblock %}")
+    own = {"kind": "pairwise", "engine": SERVER, "template": "own.jinja"}
+    with pytest.raises(StageError, match=r"judging.annotator.members.1.judge.template: "):
+        check({"kind": "panel", "members": [{"judge": {"kind": "maths"}}, {"judge": own}]})
+
+
+def test_an_implicit_rewards_model_without_weights_is_named(check, tmp_path: Path, tiny_policy: Path):
+    shutil.copytree(tiny_policy, tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(ValueError, match=r"judging.annotator.reference: .*old holds no weights"):
+        check({"kind": "implicit_reward", "policy": {"role": "good"}, "reference": {"model": str(tmp_path / "old")}})
+
+
+def test_an_implicit_reward_of_two_names_for_the_start_is_refused(check):
+    with pytest.raises(ValueError, match=r"judging.annotator: policy and reference are the same weights"):
+        check({"kind": "implicit_reward", "policy": {"role": "good"}, "reference": {"role": "former"}})
+
+
+@pytest.mark.parametrize("function", ["no_such_module:f", "no_such_package.module:f", "json.no_such_module:f"])
+def test_a_function_of_a_module_that_there_is_not_is_named(check, function: str):
+    with pytest.raises(StageError, match=r"judging.annotator.function: there is no module .*PYTHONPATH"):
+        check({"kind": "verifier", "function": function})
