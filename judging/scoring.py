@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any  # rows of tables
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,7 +87,7 @@ class Scoring:
             )
         distinct = pc.unique(where)
         prompts = dict(zip(distinct.to_pylist(), self._prompts.take(distinct).to_pylist(), strict=True))
-        columns = {row: json.loads(prompt["meta"] or "{}") for row, prompt in prompts.items()}
+        columns = {row: _read_meta(prompt) for row, prompt in prompts.items()}
         ids = [
             table[name].to_pylist() if self._with_ids else [None] * len(table) for name in ("token_ids", "tokenizer")
         ]
@@ -109,6 +110,19 @@ class Scoring:
         if not len(table) == len(items) == len(verdicts):
             raise ValueError(f"{len(table)} candidates, {len(items)} items and {len(verdicts)} verdicts do not match")
         return {"part": scores_table(self._name, items, verdicts)}
+
+
+def _read_meta(prompt: dict[str, Any]) -> dict[str, object]:
+    try:
+        columns = json.loads(prompt["meta"] or "{}")
+    except ValueError:
+        columns = None
+    if not isinstance(columns, dict):
+        raise ValueError(
+            f"meta of prompt {prompt['prompt_id']} must be a JSON object of the source's other columns, got "
+            f"{prompt['meta']!r:.200}"
+        )
+    return columns
 
 
 def scores_table(judge: str, items: Sequence[Item], verdicts: Sequence[Verdict]) -> pa.Table:

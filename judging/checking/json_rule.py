@@ -50,7 +50,7 @@ def compile_schema(schema: dict[str, Any] | None) -> Callable[[object], bool]:
     def fits(value: object) -> bool:
         try:
             return validator.is_valid(value)
-        except RecursionError:
+        except (RecursionError, OverflowError):  # nested too deeply; a number that no float holds, against multipleOf
             return False
 
     return fits

@@ -135,6 +135,12 @@ def test_json_nested_too_deeply_for_its_schema_fails_and_does_not_crash():
     assert not meets("[" * 900 + "]" * 900, rule="json_schema", fits=LIST)
 
 
+@pytest.mark.parametrize("text", ["1" * 4000, "1e400", "-1e400"])
+def test_json_with_a_number_too_large_for_its_schema_fails_and_does_not_crash(text):
+    assert meets("1.5", rule="json_schema", fits={"multipleOf": 0.5})
+    assert not meets(text, rule="json_schema", fits={"multipleOf": 0.5})
+
+
 def test_schema_file_is_read_into_the_config(tmp_path):
     path = tmp_path / "point.json"
     path.write_text(json.dumps(POINT))

@@ -54,6 +54,12 @@ def test_candidates_are_joined_with_prompts_by_id_not_by_position():
     ]
 
 
+@pytest.mark.parametrize("meta", ["no JSON", "[1]", '"text"'])
+def test_columns_of_a_prompt_that_are_no_json_object_are_named(meta):
+    with pytest.raises(ValueError, match=r"meta of prompt p1 must be a JSON object .*, got"):
+        Scoring(LengthJudge(), "length", prompts(("p1", "One?", None, meta))).items(candidates(("c1", "p1", "one")))
+
+
 def test_item_carries_reference_answer_and_source_columns():
     first, second = Scoring(LengthJudge(), "length", PROMPT_ROWS).items(
         candidates(("c1", "p1", "one"), ("c2", "p2", "two"))
