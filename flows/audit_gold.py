@@ -68,7 +68,7 @@ def read_gold(path: Path, column: str) -> Gold:
     if {"chosen_id", "rejected_id"} <= names:
         return Gold(labels=[(row["chosen_id"], row["rejected_id"], 1.0) for row in rows])
     if {"candidate_id", column} <= names:
-        return Gold(scores={row["candidate_id"]: float(row[column]) for row in rows if _is_number(path, row, column)})
+        return Gold(scores=_read_scores(path, rows, column))
     raise ValueError(
         f"--gold {path} has the columns {', '.join(sorted(names))}; it needs candidate_id and {column} (or another one "
         "named by --gold-column), or first_id, second_id and label, or chosen_id and rejected_id"
@@ -98,6 +98,14 @@ def _read(path: Path) -> pa.Table:
                 return pyarrow.parquet.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"--gold {path} can't be read: {error}; give Parquet, .jsonl or .csv") from error
+
+
+def _read_scores(path: Path, rows: list[dict[str, Any]], column: str) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for row in rows:
+        if _is_number(path, row, column) and scores.setdefault(row["candidate_id"], float(row[column])) != row[column]:
+            raise ValueError(f"--gold {path}: {row['candidate_id']} has two different values of {column}; keep one")
+    return scores
 
 
 def _label(path: Path, row: dict[str, Any]) -> float:

@@ -33,6 +33,7 @@ from flows.audit_inputs import Material
 from flows.audit_labels import Families, GoldFindings, compare_with_gold, find_self_preference
 from flows.audit_position import find_position
 from flows.judges import cast_judge, is_comparing, members
+from flows.keys import answer_fields
 from flows.tables import write_table, write_text
 from judging.audit.audit_measures import standardise_within
 from judging.audit.audit_probes import ANSWERS
@@ -78,7 +79,7 @@ def run_audit(audit: Audit, output: Path) -> AuditReport:
     _log.info("audit: %d answers to judge for %d prompts", layout.candidates.num_rows, len(chosen))
     parts = {
         "judge": [
-            judge.model_dump(mode="json"),
+            answer_fields(judge),
             *(cast_judge(one, {}, audit.field).identity for one in members(judge)),
         ],
         "asked": [one.candidate_id for one in layout.asked],

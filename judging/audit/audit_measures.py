@@ -78,6 +78,8 @@ def within_correlation(prompt: np.ndarray, x: np.ndarray, y: np.ndarray) -> Meas
         y: Second value likewise.
     """
     known = ~(np.isnan(x) | np.isnan(y))
+    numbers, counts = np.unique(prompt[known], return_counts=True)
+    known &= np.isin(prompt, numbers[counts > 1])  # one answer has no distance from its mean, and adds nothing
     prompt, x, y = prompt[known], _centred(prompt[known], x[known]), _centred(prompt[known], y[known])
     return Measure(_sum_by_prompt(prompt, np.stack([x * y, x * x, y * y], axis=1)), _correlation)
 

@@ -248,6 +248,7 @@ def test_gold_pairs_are_read_with_their_ties(tmp_path):
         ({"id": ["a"]}, "it needs candidate_id and score"),
         ({"first_id": ["a"], "second_id": ["b"], "label": ["A"]}, "label must be first, second or tie, got 'A'"),
         ({"candidate_id": ["a"], "score": ["good"]}, "score must be a number, got 'good' for a"),
+        ({"candidate_id": ["a", "b", "a"], "score": [1.0, 1.0, 0.0]}, "a has two different values of score"),
     ],
 )
 def test_gold_that_says_nothing_is_named(tmp_path, table, message):
@@ -365,6 +366,21 @@ def test_a_judge_of_pairs_that_takes_the_first_answer_is_found_out(prefloop, tmp
     assert lines["position", "first preferred"]["interval"]["mean"] == 1
     assert lines["position", "first preferred"]["state"] == "bad"
     assert found["probing"]["tokens_in"] > 0
+
+
+def test_an_audit_whose_budget_is_spent_goes_on_with_a_larger_one(prefloop, tmp_path):
+    options = ("--answers", _write_answers(tmp_path / "answers.jsonl", 2), "--output", tmp_path / "audit", "--json")
+    with FakeServer() as server:
+        server.answer = lambda body: chat_body(["Fine.\nScore: 4"])
+
+        def judge(more: str) -> str:
+            engine = f"{{name: openai, base_url: '{server.base_url}', model: judge{more}}}"
+            return f"judging.annotator={{kind: rubric, verdict: written, engine: {engine}}}"
+
+        spent = prefloop("audit-judge", "demo", "--set", judge(", budget: {max_calls: 5}"), *options, code=3)
+        assert "raise engine.budget" in " ".join(spent.stderr.split())
+        found = prefloop("audit-judge", "demo", "--set", judge(", concurrency: 2"), *options).json
+    assert found["probing"]["n_unscored"] == 0
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,11 @@ def test_correlation_agrees_with_numpy_on_centred_values():
     assert within_correlation(prompt, x, y).value == pytest.approx(np.corrcoef(*centred)[0, 1])
 
 
+def test_prompts_with_one_answer_do_not_count_as_prompts_behind_a_correlation():
+    lonely = within_correlation(np.array([0, 0, 0, 1, 2, 3]), LENGTH, 2 * LENGTH)
+    assert (lonely.n, lonely.value) == (1, pytest.approx(1))
+
+
 def test_equal_scores_determine_no_correlation():
     assert np.isnan(within_correlation(PROMPT, LENGTH, np.full(6, 0.1)).value)
 
