@@ -19,8 +19,8 @@ class AspectConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     bring their own text."""
     rubric: str | None = Field(default=None, pattern=r"\S")
     """What is rated and what the ends of the scale mean; null takes the template's text for the name."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Share in the score: the score is the weighted mean of the aspects."""
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6)
+    """Share in the score, from a millionth to a million: the score is the weighted mean of the aspects."""
 
     @model_validator(mode="after")
     def _has_text(self) -> "AspectConfig":

@@ -61,6 +61,9 @@ def test_a_scale_of_fewer_than_two_ratings_is_refused(max_score):
         ({"aspects": [{"name": "wit"}]}, "aspect wit has no rubric: write one .*helpfulness, honesty"),
         ({"aspects": [{"name": "clarity", "weight": 0}]}, "weight"),
         ({"aspects": [{"name": "clarity", "weight": float("inf")}]}, "weight"),
+        ({"aspects": [{"name": "clarity", "weight": float("nan")}]}, "weight"),
+        ({"aspects": [{"name": "clarity", "weight": 1e308}, {"name": "honesty", "weight": 1e308}]}, "weight"),
+        ({"aspects": [{"name": "clarity", "weight": 5e-324}]}, "weight"),  # 3.5 times it is 4 times it
         ({"aspects": [{"name": "clarity", "rubric": " "}]}, "rubric"),
         ({"aspects": [{"name": "Clear.mass", "rubric": "x"}]}, "name"),
         ({"min_mass": 1.1}, "min_mass"),
