@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from judging.asking.chat import ChatModel, Question, Reply
 from judging.judge import Tag
+from judging.reasons import BUDGET
 
 _MOST_HELD_BACK = 256  # results of stored replies that are gathered while the model's other work goes on
 
@@ -32,7 +33,11 @@ class Replies(Protocol):
         ...
 
     def forget(self, question: Question, /) -> None:
-        """Remove a stored reply, so that the question is asked again the next time."""
+        """Have a question asked again the next time, as nothing could be made of its reply."""
+        ...
+
+    def keep_unread(self) -> None:
+        """Forget nothing in this run, for its budget is spent: the next one would spend its own on the same again."""
         ...
 
 
@@ -48,6 +53,9 @@ class NoReplies:
 
     def forget(self, _question: Question) -> None:
         """Have nothing to forget."""
+
+    def keep_unread(self) -> None:
+        """Have nothing to keep."""
 
 
 @dataclass
@@ -75,7 +83,7 @@ def hold_dialogues(
     Args:
         model: Answers, while it is open.
         replies: Where replies are looked up and kept. A dialogue that makes nothing of one forgets it there, so that
-            the next run asks again.
+            the next run asks again; unless a budget ends this one, for then the rest comes first.
         tagged: Dialogues, begun only as the model needs work.
     """
     return _Talk(model, replies, iter(tagged)).results()
@@ -157,6 +165,8 @@ class _Talk(Generic[Tag, Result]):
         one = self._open[number]
         if reply.reason is None:
             self._stored.put(one.current[place], reply)
+        elif reply.reason == BUDGET:
+            self._stored.keep_unread()
         one.replies[place] = reply
         if len(one.replies) == len(one.current):
             self._advance(number, _in_order(one))

@@ -42,15 +42,17 @@ class ReplyStore:
         self.path = folder / f"{name}.sqlite"
         self._identity = identity
         self._open: sqlite3.Connection | None = None
+        self._keeps = False
 
     def __enter__(self) -> Self:
-        """Open the file, or make it.
+        """Open the file, or make it; what was forgotten when it was open before goes.
 
         Raises:
             OSError: The folder cannot be written, or the disk is full.
             ValueError: The file is damaged.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._keeps = False
         with self._clear_errors():
             self._open = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
         try:
@@ -96,9 +98,21 @@ class ReplyStore:
             self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", row)
 
     def forget(self, question: Question) -> None:
-        """Remove a stored reply, so that the question is asked again the next time."""
-        with self._clear_errors():
-            self._connection.execute("DELETE FROM replies WHERE key = ?", (hash_question(question),))
+        """Have a stored reply removed when the store is next opened, so that its question is asked again."""
+        if not self._keeps:
+            with self._clear_errors():
+                self._connection.execute("INSERT OR IGNORE INTO unread VALUES (?)", (hash_question(question),))
+
+    def keep_unread(self) -> None:
+        """Take back what was forgotten, and forget nothing more until the store is closed.
+
+        A budget is spent. Were the unreadable replies that it bought removed, the next run would buy them again before
+        anything else, and with a budget below their number no run would ever come further.
+        """
+        if not self._keeps:
+            self._keeps = True
+            with self._clear_errors():
+                self._connection.execute("DELETE FROM unread")
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -144,6 +158,9 @@ def _set_up(connection: sqlite3.Connection, identity: str) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("CREATE TABLE IF NOT EXISTS model (identity TEXT PRIMARY KEY)")
     connection.execute("CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, checksum BLOB, reply BLOB)")
+    connection.execute("CREATE TABLE IF NOT EXISTS unread (key BLOB PRIMARY KEY)")
+    connection.execute("DELETE FROM replies WHERE key IN (SELECT key FROM unread)")
+    connection.execute("DELETE FROM unread")
     connection.execute("INSERT OR IGNORE INTO model VALUES (?)", (json.dumps(identity),))  # for people who look
 
 

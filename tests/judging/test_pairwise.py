@@ -41,6 +41,9 @@ class Kept:
     def forget(self, question):
         self.replies.pop(repr(question), None)
 
+    def keep_unread(self):
+        return None
+
 
 def say(text: str, finish_reason: str = "stop") -> Reply:
     return Reply([Choice(text, finish_reason)], n_tokens_in=10, n_tokens_out=3, cost=0.5)

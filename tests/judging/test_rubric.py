@@ -30,6 +30,9 @@ class Kept:
     def forget(self, question: Question) -> None:
         self.held.pop(repr(question), None)
 
+    def keep_unread(self) -> None:
+        return None
+
 
 def test_expected_score_spread_and_mass_become_score_uncertainty_and_aspects():
     model = ScriptedModel(lambda _: reply_token(logs(_3=0.45, _4=0.45, Well=0.1)))

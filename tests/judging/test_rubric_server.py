@@ -94,6 +94,21 @@ def test_budget_of_one_call_is_done_after_as_many_runs_as_there_are_calls(server
     assert verdict.score == 4
 
 
+def test_budget_below_the_number_of_unreadable_replies_is_not_spent_on_these_alone(server, tmp_path):
+    server.answer = lambda body: chat_body(["Hm." if "no rating" in body["messages"][1]["content"] else "Score: 4"])
+    items = [item("no rating" if n < 3 else "fine", f"c{n}") for n in range(8)]
+    for run in range(4):
+        model = model_of(server, budget={"max_calls": 2})
+        with ReplyStore(tmp_path, model.identity) as store:
+            verdicts = rate(rubric_config(), model, *items, replies=store)
+        assert ("budget" in {verdict.reason for verdict in verdicts}) == (run < 3)
+    assert [verdict.reason for verdict in verdicts] == ["no_verdict"] * 3 + [None] * 5
+    assert len(server.bodies) == 8
+    with ReplyStore(tmp_path, model.identity) as store:  # now that all is paid for, the unreadable ones are asked again
+        rate(rubric_config(), model_of(server), *items, replies=store)
+    assert len(server.bodies) == 11
+
+
 def test_samples_are_choices_of_one_request(server):
     server.answer = lambda body: chat_body([f"Score: {1 + i % 2}" for i in range(body["n"])])
     [verdict] = rate(rubric_config(n_samples=20, temperature=1.0), model_of(server), item())

@@ -87,6 +87,9 @@ class Memory:
     def forget(self, question):
         self.by_key.pop(hash_question(question), None)
 
+    def keep_unread(self):
+        return None
+
 
 def rounds_of(name: str, sizes: list[int]):
     """Ask rounds of questions, each of which quotes a reply of the round before, and return all replies' texts."""

@@ -70,7 +70,25 @@ def test_forgotten_reply_is_gone_and_others_stay(tmp_path):
         store.put(numbered(1), REPLY)
         store.forget(QUESTION)
         store.forget(numbered(2))
+    with ReplyStore(tmp_path, "judge") as store:
         assert (store.get(QUESTION), store.get(numbered(1))) == (None, REPLY)
+        store.put(QUESTION, REPLY)
+    with ReplyStore(tmp_path, "judge") as store:
+        assert store.get(QUESTION) == REPLY
+
+
+def test_nothing_is_forgotten_in_a_run_whose_budget_is_spent(tmp_path):
+    with ReplyStore(tmp_path, "judge") as store:
+        store.put(QUESTION, REPLY)
+        store.put(numbered(1), REPLY)
+        store.forget(QUESTION)
+        store.keep_unread()
+        store.forget(numbered(1))
+    with store:
+        assert (store.get(QUESTION), store.get(numbered(1))) == (REPLY, REPLY)
+        store.forget(QUESTION)
+    with store:
+        assert store.get(QUESTION) is None
 
 
 def test_later_reply_replaces_the_earlier_one(tmp_path):
