@@ -105,7 +105,10 @@ def lay_out(
     wanted = set(chosen)
     by_id = {row["prompt_id"]: row for row in prompts.to_pylist() if row["prompt_id"] in wanted}
     if missing := [prompt_id for prompt_id in chosen if prompt_id not in by_id]:
-        raise ValueError(f"{len(missing)} of {len(chosen)} prompts with answers are missing, the first is {missing[0]}")
+        raise ValueError(
+            f"{len(missing)} of {len(chosen)} prompts with answers are missing, the first is {missing[0]}: give those "
+            "that the answers were sampled for (--prompts)"
+        )
     answers: dict[str, list[dict[str, Any]]] = {prompt_id: [] for prompt_id in chosen}
     for row in candidates.to_pylist():
         if row["text"] is None:

@@ -70,7 +70,9 @@ def compare_with_gold(judged: Judged, gold: GoldPairs, sources: dict[int, str], 
     kept = measure_agreement(prompt, said, gold.label, keep_ties=True)
     dropped = measure_agreement(prompt, said, gold.label, keep_ties=False)
     baseline = measure_agreement(prompt, longer, gold.label, keep_ties=False).agreement.value
-    why = f"of {int(dropped.table.sum()):,} pairs; preferring the longer answer agrees in {100 * baseline:.1f} %"
+    why = f"of {int(dropped.table.sum()):,} pairs"
+    if np.isfinite(baseline):
+        why += f"; preferring the longer answer agrees in {100 * baseline:.1f} %"
     n_unscored = int(np.isnan(said).sum())
     all_pairs = f"of {int(kept.table.sum()):,} pairs" + (f", {n_unscored:,} more unscored" if n_unscored else "")
     above_baseline = Bound(low=max(0.5, baseline) if np.isfinite(baseline) else 0.5)

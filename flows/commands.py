@@ -80,7 +80,7 @@ def generate(
 def judge(
     prompts: PromptsFile,
     candidates: CandidatesFile,
-    output: Output,
+    output: Annotated[Path, typer.Option(help="Parquet file to write, a row a candidate.")],
     kind: Annotated[str, typer.Option(help=f"{', '.join(JUDGE_KINDS[:-1])} or {JUDGE_KINDS[-1]}.")],
     max_unscored: Annotated[
         float, typer.Option(min=0, max=1, help="Unscored share above which the command fails.")

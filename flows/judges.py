@@ -54,8 +54,8 @@ def cast_judge(config: SingleJudgeConfig, roles: Roles, field: str) -> CastJudge
                 config.model_copy(update={"revision": pinned}), identity | {"model": key, "revision": None}
             )
         case RecordedConfig():
-            if not config.path.exists():
-                raise FileNotFoundError(f"{field}.path: {config.path} does not exist")
+            if not config.path.is_file():
+                raise FileNotFoundError(f"{field}.path: {config.path} is no file")
             return CastJudge(config, identity | {"path": file_checksum(config.path)})
         case ImplicitRewardConfig():
             sides = {name: _cast_model(getattr(config, name), roles, f"{field}.{name}") for name in _CHECKPOINTS}

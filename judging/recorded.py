@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from judging.config import RecordedConfig
 from judging.judge import Item, Tag, Verdict
+from judging.reasons import BUDGET
 
 _COLUMNS = ("candidate_id", "prompt", "response", "score", "aspects", "uncertainty", "rationale", "reason")
 
@@ -191,7 +192,9 @@ def _read_verdict(row: dict[str, Any]) -> float | Verdict:
         raise ValueError(f"needs score, got {sorted(map(str, row))}")
     score = _read_number("score", row["score"])
     if score is None:
-        return Verdict(None, reason=_read_text("reason", row.get("reason")) or "not_recorded")
+        reason = _read_text("reason", row.get("reason"))
+        # A budget that was spent elsewhere must not stop this judge, which has none.
+        return Verdict(None, reason="not_recorded" if reason in (None, BUDGET) else reason)
     if not math.isfinite(score):
         return Verdict(None, reason="not_finite")
     aspects = _read_aspects(row.get("aspects"))

@@ -195,6 +195,13 @@ def test_agreement_is_given_as_a_whole_and_by_source():
     assert sum(map(sum, found.tables["ties kept"])) == 3 * N_PROMPTS
 
 
+def test_gold_that_is_all_ties_says_nothing_of_the_longer_answer():
+    judged = _judge(len)
+    lines = compare_with_gold(judged, _gold(judged, lambda _: 1.0), dict.fromkeys(range(N_PROMPTS), "s"), RESAMPLING)
+    assert not [line.why for line in lines.lines if "nan" in line.why]
+    assert _states(lines.lines)["agreement, ties dropped"] == "n/a"
+
+
 def test_gold_for_other_answers_is_no_agreement():
     judged = _judge(len)
     empty = Gold(scores={"elsewhere": 1.0}).pairs(["p0-0", "p0-1"], np.array([0, 0]))

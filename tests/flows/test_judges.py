@@ -119,6 +119,11 @@ def test_weights_are_known_by_content_and_not_by_place(tiny_policy: Path, tmp_pa
     assert here == there
 
 
+def test_a_folder_is_no_file_of_scores(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"judging.annotator.path: .* is no file"):
+        cast_judge(config(kind="recorded", path=tmp_path), {}, "judging.annotator")
+
+
 def test_members_of_one_kind_are_numbered():
     judges = [config(kind="maths"), config(kind="verifier", function="a:b"), config(kind="maths")]
     assert member_names(judges) == ["maths", "verifier", "maths-2"]

@@ -132,6 +132,11 @@ def test_scores_that_the_judging_stage_wrote_can_be_read_back(tmp_path):
         assert [verdict for _, verdict in judge.score(enumerate(items))] == verdicts
 
 
+def test_a_budget_that_was_spent_elsewhere_does_not_stop_this_judge(tmp_path):
+    row = {"candidate_id": "c1", "score": None, "reason": "budget"}
+    assert look_up(write(tmp_path / "scores.jsonl", row), item()) == [(None, "not_recorded")]
+
+
 @pytest.mark.parametrize("score", [True, 1, 1.0, Decimal("1.0")])
 def test_any_kind_of_number_is_a_score(tmp_path, score):
     pq.write_table(pa.table({"candidate_id": ["c1"], "score": [score]}), tmp_path / "scores.parquet")
