@@ -1,6 +1,8 @@
 """Judges as a run sees them: who they are by content, which policies they are made of, what their process needs."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON values
@@ -48,7 +50,8 @@ def cast_judge(config: SingleJudgeConfig, roles: Roles, field: str) -> CastJudge
     identity = answer_fields(config)
     match config:
         case RewardModelConfig():
-            key = identify_model(config.model, config.revision)
+            with _naming(f"{field}.model"):
+                key = identify_model(config.model, config.revision)
             pinned = config.revision if Path(config.model).is_dir() else key
             return CastJudge(
                 config.model_copy(update={"revision": pinned}), identity | {"model": key, "revision": None}
@@ -122,9 +125,11 @@ def _cast_model(
     elif config.model is None:
         raise ValueError(f"{field}.model is missing: name a folder or a Hub model; only self takes the policy")
     else:
-        key = identify_model(config.model, config.revision)
+        with _naming(f"{field}.model"):
+            key = identify_model(config.model, config.revision)
         revision = None if Path(config.model).is_dir() else key
-        key += identify_adapter(config.adapter) if config.adapter else ""
+        with _naming(f"{field}.adapter"):
+            key += identify_adapter(config.adapter) if config.adapter else ""
         files = PolicyFiles(config.model, key, config.adapter, revision, config.trust_remote_code)
     named = {
         "model": files.model,
@@ -135,3 +140,12 @@ def _cast_model(
     if isinstance(config, CheckpointConfig):
         named["role"] = None
     return config.model_copy(update=named), files.key
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Name the recipe's field in the error of a model that is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{field}: {error}") from error

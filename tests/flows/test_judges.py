@@ -119,6 +119,28 @@ def test_weights_are_known_by_content_and_not_by_place(tiny_policy: Path, tmp_pa
     assert here == there
 
 
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"kind": "reward_model", "model": "/nowhere"}, "model"),
+        ({"kind": "rubric", "engine": {"name": "vllm", "model": "/nowhere"}}, "engine.model"),
+        (
+            {"kind": "implicit_reward", "policy": {"role": "good"}, "reference": {"model": "/nowhere"}},
+            "reference.model",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_with_its_field(fields: dict[str, Any], place: str):
+    with pytest.raises(FileNotFoundError, match=rf"^judging.annotator.{place}: /nowhere: no such model folder"):
+        cast_judge(config(**fields), ROLES, "judging.annotator")
+
+
+def test_an_adapter_that_is_not_there_is_named_with_its_field(tiny_policy: Path, tmp_path: Path):
+    engine = {"name": "vllm", "model": str(tiny_policy), "adapter": str(tmp_path)}
+    with pytest.raises(FileNotFoundError, match=r"^judging.annotator.engine.adapter: adapter .*: no adapter_model"):
+        cast_judge(config(kind="rubric", engine=engine), {}, "judging.annotator")
+
+
 def test_a_folder_is_no_file_of_scores(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"judging.annotator.path: .* is no file"):
         cast_judge(config(kind="recorded", path=tmp_path), {}, "judging.annotator")
