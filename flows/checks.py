@@ -42,7 +42,7 @@ def check_candidates(dataset: Dataset, prompts: pa.Table, k: int) -> None:
         raise StageError(f"generation: all {len(asked)} prompts were dropped: {reasons}")
 
 
-def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field: str) -> pa.Table:
+def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field: str, *, by_server: bool) -> pa.Table:
     """Check that every candidate has a score row and few enough are unscored; give the rows.
 
     Args:
@@ -50,6 +50,8 @@ def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field
         n_candidates: Candidates that were to be scored.
         max_unscored: Share of them in [0, 1] that may stay unscored.
         field: The judge's place in the recipe, for messages.
+        by_server: Whether the judge asks a server, so that a timeout may be over the next time; a rule that takes too
+            long on an answer always does.
 
     Raises:
         BudgetError: The judge's budget is spent.
@@ -68,8 +70,8 @@ def check_judged(dataset: Dataset, n_candidates: int, max_unscored: float, field
         check_scores(n_candidates, scores, max_unscored)
     except RuntimeError as error:
         _take_back_unscored(dataset)
-        heals = _would_pass_healed(n_candidates, scores, max_unscored)
-        raise (HealableError if heals else StageError)(str(error)) from error
+        heals = by_server and _would_pass_healed(n_candidates, scores, max_unscored)
+        raise (HealableError if heals else StageError)(f"{field}: {error}") from error
     return scores
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from flows import alone
 from flows.checks import check_judged, take_back_failed
 from flows.child import StageError
-from flows.judges import cast_judge, is_comparing, members
+from flows.judges import asks_server, cast_judge, is_comparing, members
 from flows.score_plan import member_names
 from flows.score_stage import score_job
 from flows.slices import PromptSlice
@@ -63,7 +63,7 @@ def judge_alone(
     try:
         check_scores(candidates.num_rows, scores, max_unscored)
     except RuntimeError as error:
-        raise StageError(str(error)) from error
+        raise StageError(f"{field}: {error}") from error
     return scores
 
 
@@ -83,9 +83,10 @@ def _judge_single(
     out = Dataset("judging", "scores", folder / "scores")
     title, environment = f"judging ({config.kind})", judge_engine_environment(config)
     alone.run_alone(title, job, out, environment)
-    if take_back_failed(out, candidates.num_rows, max_unscored):
+    by_server = asks_server(config)
+    if by_server and take_back_failed(out, candidates.num_rows, max_unscored):
         alone.run_alone(f"{title}, failed ones again", job, out, environment)
-    return check_judged(out, candidates.num_rows, max_unscored, field)
+    return check_judged(out, candidates.num_rows, max_unscored, field, by_server=by_server)
 
 
 def _by_prompt(prompts: pa.Table, candidates: pa.Table) -> pa.Table:

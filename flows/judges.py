@@ -100,6 +100,11 @@ def is_comparing(config: JudgeConfig) -> bool:
     return isinstance(config, COMPARING)
 
 
+def asks_server(config: SingleJudgeConfig) -> bool:
+    """Tell whether a judge's answers come from a server, which may be away for a while."""
+    return isinstance(getattr(config, "engine", None), ServerConfig)
+
+
 def runs_model(config: dict[str, Any]) -> bool:
     """Tell whether a judge (as JSON values) loads a model in its own process."""
     return config["kind"] in ("reward_model", "implicit_reward") or config.get("engine", {}).get("name") == "vllm"

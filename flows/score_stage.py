@@ -10,7 +10,7 @@ from flows.build import Outcome, Workbench, build, read_rows
 from flows.checks import check_judged, take_back_failed
 from flows.child import run_child
 from flows.display import stage_bar
-from flows.judges import CastJudge, is_comparing, members
+from flows.judges import CastJudge, asks_server, is_comparing, members
 from flows.locks import Lock
 from flows.score_plan import ScorePlan, member_names
 from flows.slices import PromptSlice
@@ -48,9 +48,10 @@ def _ask_judge(bench: Workbench, chosen: PromptSlice, plan: ScorePlan, judge: Ca
                 return run_child(job, environment=environment, log=dataset.log_path, lock=lock, on_event=on_event)
 
         facts = ask()
-        if take_back_failed(dataset, n_candidates, limit):
+        by_server = asks_server(config)
+        if by_server and take_back_failed(dataset, n_candidates, limit):
             ask(", failed ones again")
-        scores = check_judged(dataset, n_candidates, limit, plan.field)
+        scores = check_judged(dataset, n_candidates, limit, plan.field, by_server=by_server)
         return facts | {"rows_in": n_candidates} | count_spent(scores)
 
     return build(bench, plan.step, work)
@@ -64,7 +65,8 @@ def _join_members(bench: Workbench, plan: ScorePlan, panel: PanelConfig) -> Outc
         ]
         scores = combine_panel(panel, tables, member_names(members(panel)))
         dataset.write_shard(0, {MAIN_TABLE: scores})
-        check_judged(dataset, tables[0].num_rows, bench.recipe.judging.max_unscored, plan.field)
+        limit = bench.recipe.judging.max_unscored
+        check_judged(dataset, tables[0].num_rows, limit, plan.field, by_server=False)
         return {"rows_in": tables[0].num_rows} | count_spent(scores)
 
     return build(bench, plan.step, work)

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.alone import load_prompts, load_table
-from flows.child import StageError
+from flows.child import HealableError, StageError
 from flows.judge_alone import judge_alone
 from generation.schema import CANDIDATES, PROMPTS
-from judging.config import PanelConfig
+from judging.checking.timed import LIMIT_S
+from judging.config import PanelConfig, RulesConfig
 from judging.schema import SCORES
 from tests.flows.conftest import BIN, Prefloop
 
@@ -106,6 +107,32 @@ def test_a_panel_alone_is_held_against_the_unscored_share_that_is_allowed(tmp_pa
             judge(0.25)
     else:
         assert judge(0.25)["score"].null_count == 0
+
+
+def test_a_rule_that_takes_too_long_on_an_answer_is_not_tried_again(tmp_path: Path):
+    answers = pa.Table.from_pylist(
+        [
+            {"prompt_id": "p", "candidate_id": "slow", "text": "a" * 40 + "b"},
+            {"prompt_id": "p", "candidate_id": "quick", "text": "b"},
+        ],
+        schema=CANDIDATES,
+    )
+    messages = [{"role": "user", "content": "?"}]
+    prompts = pa.Table.from_pylist([{"prompt_id": "p", "messages": messages}], schema=PROMPTS)
+    rules = RulesConfig.model_validate({"kind": "rules", "rules": [{"rule": "regex", "pattern": "(a+)+$"}]})
+
+    def judge(max_unscored: float) -> pa.Table:
+        return judge_alone(
+            tmp_path / f"job-{max_unscored}", prompts, answers, rules,
+            field="--set", replies=tmp_path / "replies", max_unscored=max_unscored,
+        )  # fmt: skip
+
+    began = time.monotonic()
+    assert judge(0.5)["reason"].to_pylist() == ["timeout", None]
+    assert time.monotonic() - began < 2 * LIMIT_S
+    with pytest.raises(StageError, match=r"--set: 1 of 2 candidates stayed unscored \(50.0%; timeout 1\)") as failed:
+        judge(0.25)
+    assert not isinstance(failed.value, HealableError)
 
 
 @pytest.mark.slow
