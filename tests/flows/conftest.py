@@ -151,7 +151,10 @@ def small(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
             "sampling": {"max_new_tokens": 96},
             "prompts_per_shard": 4,
         },
-        "judging": {"annotator": {"kind": "verifier", "function": "judges_of_tests:by_length"}},
+        "judging": {
+            "annotator": {"kind": "verifier", "function": "judges_of_tests:by_length"},
+            "pairing": {"chosen_must_finish": False},  # the random policy seldom ends by itself
+        },
         "filtering": {"filters": [{"name": "identical"}]},
         "training": {"batch_size": 8, "threads": 1},
         "evaluation": {

@@ -58,7 +58,10 @@ def folder(tmp_path_factory) -> Path:
             "sampling": {"max_new_tokens": 48},
             "mix": [{"role": "former", "k": 1}],
         },
-        "judging": {"annotator": {"kind": "verifier", "function": "judges_of_rounds:shorter"}},
+        "judging": {
+            "annotator": {"kind": "verifier", "function": "judges_of_rounds:shorter"},
+            "pairing": {"chosen_must_finish": False},  # what was cut is left to the filters
+        },
         "training": {
             "loss": {"name": "dpo", "beta": 0.1},
             "learning_rate": 1.0e-3,
