@@ -10,7 +10,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -53,15 +53,12 @@ class ReplyStore:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._keeps = False
-        with self._clear_errors():
-            self._open = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
-        try:
-            with self._clear_errors():
-                _set_up(self._open, self._identity)
-        except BaseException:
-            self._open.close()
-            self._open = None
-            raise
+        with ExitStack() as closing, self._clear_errors():
+            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            closing.callback(connection.close)
+            _set_up(connection, self._identity)
+            closing.pop_all()  # it stays open
+        self._open = connection
         return self
 
     def __exit__(

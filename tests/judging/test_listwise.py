@@ -219,7 +219,8 @@ def test_judge_reads_rubric_scale_conversation_reference_ids_and_which_answers_a
 def test_any_texts_are_asked_about_and_can_be_sent(texts):
     model = ScriptedModel(lambda _: reply_texts("{}"))
     rate_together(listwise_config(), model, *group(*texts))
-    json.dumps(model.asked[0].messages, ensure_ascii=False).encode()
+    sent = json.dumps(model.asked[0].messages, ensure_ascii=False).encode()
+    assert sent.count(b"ANSWER") >= len(texts)
 
 
 def test_template_that_does_not_show_the_answers_is_refused(tmp_path):
