@@ -66,7 +66,8 @@ def _is_held_out(manifest: dict[str, Any]) -> bool:
 
 
 def _stage_of(manifest: dict[str, Any], held_out: set[str]) -> str:
-    of_held_out = manifest["stage"] == "judging" and manifest["parts"]["candidates"] in held_out
+    # A panel's scores have members in place of candidates.
+    of_held_out = manifest["stage"] == "judging" and not held_out.isdisjoint(manifest["parts"].get("candidates", []))
     return "evaluation" if manifest["key"] in held_out or of_held_out else _STAGE_OF[manifest["stage"]]
 
 
