@@ -64,7 +64,7 @@ class Verifier:
     def _call(self, items: Sequence[Item]) -> Sequence[object]:
         try:
             results = self._run(items)
-        except Exception as error:
+        except Exception as error:  # whatever the user's code raises; it is raised again with the row named
             raise RuntimeError(
                 f"verifier {self._path} raised {type(error).__name__}: {error}, {self._find_culprit(items)}"
             ) from error
