@@ -48,7 +48,7 @@ def sort_status(error: openai.APIStatusError, address: str, field: str, key: str
     """Sort an answer with an error status.
 
     Args:
-        error: What the SDK raised for it.
+        error: The SDK's error for it.
         address: The server's base URL, for the message.
         field: Dotted name of the recipe's part with the server's settings, for the message; may be empty.
         key: The API key, which no message may show even where the server's does; None = there is none.
@@ -60,7 +60,7 @@ def sort_status(error: openai.APIStatusError, address: str, field: str, key: str
         ValueError: The status concerns every request of the run; the message names the field to fix.
     """
     status = error.status_code
-    message = hide_key(error.message.removeprefix(f"Error code: {status} - "), key)[:500]
+    message = hide_key(error.message, key)[:500]
     if error.code == "insufficient_quota":  # comes as 429, and no waiting heals it
         raise ValueError(f"{address} says that the account's quota is used up ({status}): {message}")
     if status >= 500 or status in _HEALING_STATUS:

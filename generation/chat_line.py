@@ -3,14 +3,13 @@
 import asyncio
 import concurrent.futures
 import logging
-import os
 import queue
 import random
+import ssl
 import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic  # Any: JSON values
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -27,6 +26,7 @@ from generation.chat_errors import (
     sort_status,
 )
 from generation.chat_json import read_object, write_body
+from generation.chat_post import ChatPost, secret_of
 from generation.engine import Tag
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_TIMEOUT_S = 10.0
 _LONGEST_BACKOFF_S = 60.0
+_BATCH_S = 0.002  # longest that a request or reply waits for others to cross between the threads with it
 _FEWEST_SILENT_ROWS = 4
-_NO_KEY = "none"  # no header carries it; without it the SDK draws one of random bytes for each request
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,7 @@ class Line(Generic[Tag]):
         # Both ways between the threads go in batches: each wake-up of the other costs system calls and the GIL's waits.
         self._outbox: deque[tuple[Tag, dict[str, Any]]] = deque()
         self._fetches = False  # whether the loop is going to look into the outbox
+        self._next_fetch: asyncio.TimerHandle | None = None
         self._done: list[tuple[Tag, Reply]] = []
         self._batches: queue.SimpleQueue[list[tuple[Tag, Reply]] | None] = queue.SimpleQueue()
         self._received: deque[tuple[Tag, Reply]] = deque()
@@ -117,8 +116,8 @@ class Line(Generic[Tag]):
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with _connect(self._client) as api:
-            workers = [asyncio.create_task(self._work(api)) for _ in range(self._client.concurrency)]
+        async with ChatPost(self._client, self._path) as post:
+            workers = [asyncio.create_task(self._work(post)) for _ in range(self._client.concurrency)]
             stop = asyncio.create_task(self._stop.wait())
             done, pending = await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
@@ -128,30 +127,38 @@ class Line(Generic[Tag]):
             task.result()
 
     def _fetch(self) -> None:
-        self._fetches = False  # before looking: what is sent from now on calls again
+        """Take what was sent, and look again a moment later until nothing more comes."""
+        if not self._outbox:
+            self._fetches = False  # before looking once more: what is sent from now on calls
+            if not self._outbox:
+                return
+            self._fetches = True
         while self._outbox:
             self._requests.put_nowait(self._outbox.popleft())
+        if self._next_fetch is not None:
+            self._next_fetch.cancel()
+        self._next_fetch = self._loop.call_later(_BATCH_S, self._fetch)
 
     def _deliver(self) -> None:
         self._batches.put(self._done)
         self._done = []
 
-    async def _work(self, api: openai.AsyncOpenAI) -> None:
+    async def _work(self, post: ChatPost) -> None:
         while True:
             tag, body = await self._requests.get()
-            reply = await self._ask(api, body)
+            reply = await self._ask(post, body)
             if not self._done:
-                self._loop.call_soon(self._deliver)  # with what else is done by then
+                self._loop.call_later(_BATCH_S, self._deliver)  # with what else is done by then
             self._done.append((tag, reply))
 
-    async def _ask(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
+    async def _ask(self, post: ChatPost, body: dict[str, Any]) -> Reply:
         """Try until there is a reply, the trouble cannot heal, or the tries are used up."""
         tries, n_requests = 0, 0
         while True:
             if (pause := self._quiet_until - self._loop.time()) > 0:
                 await asyncio.sleep(pause)
             renamed = self._renames_limit
-            outcome = await self._try(api, _rename_limit(body) if renamed else body)
+            outcome = await self._try(post, _rename_limit(body) if renamed else body)
             n_requests += 1
             if isinstance(outcome, bytes):
                 return self._read(outcome, n_requests)
@@ -167,28 +174,26 @@ class Line(Generic[Tag]):
             self._count_silence()
         return Reply(None, outcome.reason, outcome.detail, n_requests)
 
-    async def _try(self, api: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes | Trouble:
+    async def _try(self, post: ChatPost, body: dict[str, Any]) -> bytes | Trouble:
         try:
             async with asyncio.timeout(self._client.timeout_s):
-                response = await api.post(
-                    self._path, cast_to=httpx2.Response, content=write_body(body), options={"idempotency_key": _NO_KEY}
-                )
+                content = await post.send(write_body(body))
         except TimeoutError:
             return Trouble(TIMEOUT, f"no reply within {self._client.timeout_s:g} s", heals=True)
         except openai.APIStatusError as error:
             self._heard, self._silent_rows = True, 0
-            return sort_status(error, self._client.base_url, self._client.field, _secret(self._client))
-        except (openai.APIConnectionError, aiohttp.ClientError) as error:
+            return sort_status(error, self._client.base_url, self._client.field, secret_of(self._client))
+        except (httpx2.RequestError, aiohttp.ClientError, ssl.SSLError) as error:
             if not self._heard and is_refused_connection(error):
                 raise ConnectionError(self._nobody()) from None
-            return Trouble(CONNECTION, repr(error.__cause__ or error), heals=True)
+            return Trouble(CONNECTION, repr(error), heals=True)
         self._heard, self._silent_rows = True, 0
-        return response.content
+        return content
 
     def _read(self, content: bytes, n_requests: int) -> Reply:
         if (body := read_object(content)) is not None:
             return Reply(body, n_requests=n_requests)
-        said = hide_key(content.decode(errors="replace"), _secret(self._client))
+        said = hide_key(content.decode(errors="replace"), secret_of(self._client))
         return Reply(None, INVALID_JSON, said[:200], n_requests)
 
     def _backoff(self, tries: int, trouble: Trouble) -> float:
@@ -216,24 +221,6 @@ class Line(Generic[Tag]):
         if trouble.reason not in self._told:
             self._told.add(trouble.reason)
             logger.warning("first row without a reply, %s: %s", trouble.reason, trouble.detail)
-
-
-def _connect(client: "ChatClient") -> openai.AsyncOpenAI:
-    """Open the SDK's client on aiohttp: half the CPU of its default transport from 64 requests in flight on."""
-    limits = httpx2.Limits(max_connections=client.concurrency, max_keepalive_connections=client.concurrency)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # or it logs a line for each request
-    at_home = urlsplit(client.base_url).hostname in _LOOPBACK
-    return openai.AsyncOpenAI(
-        base_url=client.base_url,
-        api_key=_secret(client) or "none",  # without one the SDK takes OPENAI_API_KEY
-        max_retries=0,
-        timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-        http_client=openai.DefaultAioHttpClient(limits=limits, trust_env=not at_home),  # no proxy for this machine
-    )
-
-
-def _secret(client: "ChatClient") -> str | None:
-    return os.environ[client.api_key_env] if client.api_key_env else None
 
 
 def _rename_limit(body: dict[str, Any]) -> dict[str, Any]:
