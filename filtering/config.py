@@ -1,73 +1,69 @@
-"""What a recipe says about filters: a list, applied in its order, each with its thresholds."""
+"""What a recipe says about filters: a preset, or a list applied in its order, each with its thresholds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self  # Any: a filter's own fields
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
+from filtering.filters.duplicates import DuplicatesConfig
+from filtering.filters.identical import IdenticalConfig
+from filtering.filters.length import LengthConfig
+from filtering.filters.similarity import SimilarityConfig
+from filtering.filters.truncated import TruncatedConfig
 
-class IdenticalConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Drop pairs whose two texts are equal after Unicode NFKC and white-space normalisation."""
-
-    name: Literal["identical"]
-
-
-class SimilarityConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Drop pairs whose two texts say nearly the same (rapidfuzz's normalised Indel similarity)."""
-
-    name: Literal["similarity"]
-    max_similarity: float = Field(default=0.9, ge=0, le=1)
-    """Highest similarity in [0, 1] that is kept; lower drops more pairs."""
-
-
-class LengthConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Drop pairs with a side that is too short or too long, or sides of very different length."""
-
-    name: Literal["length"]
-    min_chars: int = Field(default=1, ge=0)
-    """Fewest characters a side may have, white space at the ends not counted."""
-    max_chars: int | None = Field(default=None, ge=1)
-    """Most characters a side may have; null sets no limit."""
-    max_ratio: float | None = Field(default=None, gt=1)
-    """Highest length of the longer side over that of the shorter one; null sets no limit."""
-
-    @model_validator(mode="after")
-    def _some_length_fits(self) -> "LengthConfig":
-        if self.max_chars is not None and self.max_chars < self.min_chars:
-            raise ValueError(
-                f"max_chars {self.max_chars} is below min_chars {self.min_chars}: every pair would be dropped"
-            )
-        return self
-
-
-class TruncatedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Drop pairs whose chosen answer was cut by the token limit; an unknown finish reason passes."""
-
-    name: Literal["truncated"]
-    sides: Literal["chosen", "either"] = "chosen"
-    """Which side must be whole."""
-
-
-class DuplicatesConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Keep one of several pairs with the same prompt and the same two texts: the one with the largest margin."""
-
-    name: Literal["duplicates"]
-
-
-FilterConfig = Annotated[
+FilterChoice = Annotated[
     IdenticalConfig | SimilarityConfig | LengthConfig | TruncatedConfig | DuplicatesConfig, Field(discriminator="name")
 ]
+Preset = Literal["light", "standard", "strict"]
 
-_STANDARD: list[FilterConfig] = [
-    IdenticalConfig(name="identical"),
-    TruncatedConfig(name="truncated"),
-    LengthConfig(name="length"),
-    DuplicatesConfig(name="duplicates"),
-    SimilarityConfig(name="similarity"),
-]
+# Cheap filters first, and those that compare pairs with each other after those that look at one.
+PRESETS: dict[Preset, list[dict[str, Any]]] = {
+    "light": [{"name": "identical"}, {"name": "truncated"}, {"name": "duplicates"}],
+    "standard": [
+        {"name": "identical"},
+        {"name": "truncated"},
+        {"name": "length"},
+        {"name": "similarity"},
+        {"name": "duplicates"},
+    ],
+    "strict": [
+        {"name": "identical"},
+        {"name": "truncated"},
+        {"name": "length", "max_ratio": 3.0},
+        {"name": "similarity", "max_similarity": 0.8},
+        {"name": "duplicates"},
+    ],
+}
 
 
 class FilteringConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """The filters of a recipe."""
 
-    filters: list[FilterConfig] = _STANDARD
-    """Applied in this order; a pair is dropped by the first one that objects. Put cheap ones first."""
+    preset: Preset = "standard"
+    """Which filters run; docs/filtering.md lists them."""
+    change: dict[str, dict[str, Any] | None] = {}
+    """Other thresholds for filters of the preset by name, further filters, or null to leave one out."""
+    filters: list[FilterChoice] | None = None
+    """Filters in place of the preset's, applied in this order: a pair is dropped by the first one that objects."""
+
+    @model_validator(mode="after")
+    def _is_one_list(self) -> Self:
+        if self.filters is not None and self.change:
+            raise ValueError("filters replaces the preset, so there is nothing to change: give one of the two")
+        self.chosen()
+        return self
+
+    def chosen(self) -> list[FilterChoice]:
+        """Give the filters that run, in order.
+
+        Raises:
+            ValueError: `change` leaves out a filter that the preset does not have, or a changed filter is not valid.
+        """
+        if self.filters is not None:
+            return self.filters
+        listed = {one["name"]: one for one in PRESETS[self.preset]}
+        for name, fields in self.change.items():
+            if fields is not None:
+                listed[name] = listed.get(name, {"name": name}) | fields
+            elif listed.pop(name, None) is None:
+                raise ValueError(f"change.{name} is null, but the preset {self.preset} has no such filter to leave out")
+        return TypeAdapter(list[FilterChoice]).validate_python(list(listed.values()))

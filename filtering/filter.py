@@ -1,129 +1,106 @@
-"""Pairs and a list of filters in; kept pairs, a ledger row for every dropped one and the counts of each step out.
+"""What a filter is: facts measured shard by shard, and a decision over the facts of all pairs.
 
-Filters run in the order of the recipe, each on what the ones before it left, so cheap ones go first. Each is a pure
-function of the pairs and its config.
+Measuring reads texts and is the costly half: it sees one shard at a time, in any process, and its facts are stored.
+Deciding reads nothing but facts, so other thresholds filter again in seconds. A filter of near-duplicates has a step
+between the two, `link`, which compares pairs of all shards.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# pyarrow.compute makes its functions when it is imported.
-
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Protocol, TypeVar  # Any: each filter's own config and facts
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from pydantic import BaseModel
 
-from filtering.config import FilterConfig
-from filtering.duplicates import find_duplicates
-from filtering.identical import find_identical
-from filtering.length import find_odd_lengths
-from filtering.measured import Bools, Measured
-from filtering.similarity import find_similar
-from filtering.truncated import find_truncated
-from generation.schema import CONTEXT_CHARS, DROPS
+from filtering.measured import Floats, Measured
 
-log = logging.getLogger(__name__)
-
-# Each filter knows the config of its name, which is more than a type checker can follow through a dict.
-_FILTERS: dict[str, Callable[[pa.Table, Any], list[Measured]]] = {
-    "identical": find_identical,
-    "similarity": find_similar,
-    "length": find_odd_lengths,
-    "truncated": find_truncated,
-    "duplicates": find_duplicates,
-}
-# What filters read; token ids and messages are not copied from step to step.
-_READ = ["pair_id", "prompt_id", "chosen", "rejected", "chosen_finish_reason", "rejected_finish_reason", "margin"]
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class FunnelStep(NamedTuple):
-    """One filter's counts: its name, pairs that came in and pairs that it dropped."""
-
-    step: str
-    n_in: int
-    n_dropped: int
+class FilterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """What all filters' configs share: a `name: Literal[...]`, and thresholds with defaults."""
 
 
 @dataclass(frozen=True)
-class FilterTables:
-    """What filtering gives.
+class Facts:
+    """What is known of the pairs that no earlier filter has dropped, in the order they came in.
 
     Attributes:
-        kept: Pairs that passed every filter, in the order they came in.
-        drops: Table of `generation.schema.DROPS`, one row a dropped pair.
-        funnel: One entry a filter, in their order.
+        columns: A filter's facts by name, numpy arrays of one length.
+        best_first: Positions in these arrays, the largest margin first, unknown margins last; equal ones by the hash of
+            their ids. Whoever keeps one of several pairs keeps the first: whatever the order of rows, the same one.
+        rows: Number of each pair among all pairs of the run, ascending; `links` names pairs by it.
+        links: What the filter's `link` wrote; None where it has none.
     """
 
-    kept: pa.Table
-    drops: pa.Table
-    funnel: list[FunnelStep]
+    columns: Mapping[str, np.ndarray]
+    best_first: Ints
+    rows: Ints
+    links: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def floats(self, name: str) -> Floats:
+        """Give a column as float64, what is unknown as NaN."""
+        return self.columns[name].astype(np.float64)
 
 
-def filter_pairs(pairs: pa.Table, filters: Sequence[FilterConfig]) -> FilterTables:
-    """Apply filters in order.
+class Mapper(Protocol):
+    """Where tasks run: in this process, in several, or on a cluster."""
 
-    Args:
-        pairs: Table of `judging.schema.PAIRS`.
-        filters: The recipe's list; empty keeps everything.
+    def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Give each item's result, in the order of the items.
 
-    Raises:
-        ValueError: If a pair_id stands twice.
-        RuntimeError: If pairs were lost on the way.
+        Args:
+            task: A function of a module's top level, or a functools.partial of one: it is pickled.
+            items: Pulled only a little ahead of the results; pickled too.
+        """
+        ...
+
+
+class FactSource(Protocol):
+    """A filter's stored facts; may be pickled and read in another process."""
+
+    @property
+    def n_rows(self) -> Sequence[int]:
+        """Rows of each part, whose pairs have consecutive row numbers."""
+        ...
+
+    def read(self, part: int, columns: list[str] | None) -> pa.Table:
+        """Read columns of a part's facts; None = all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One filter.
+
+    Attributes:
+        config: Its config, which tells its name.
+        reads: Columns of `judging.schema.PAIRS` that `measure` reads.
+        measure: Pairs of a shard and the config in; a table of facts, a row a pair, out. A pure function of the rows.
+        decide: Facts and the config in, one `Measured` for each reason out; a pair is dropped for the first it fails.
+        measured_by: What the facts depend on beside the pairs, as JSON values: the part of the config that `measure`
+            and `link` read, checksums of files that it names. What is left out are thresholds: they may change without
+            measuring again. The filter's name is added.
+        decides_on: Columns of the facts that `decide` reads; None = all of them. They have to be small and without
+            nulls: numbers, booleans, hashes.
+        link: Facts of all shards and the config in, a table of relations between pairs out.
+        version: Raised by hand when `measure` or `link` gives other facts for the same rows.
     """
-    n_distinct = pc.count_distinct(pairs["pair_id"]).as_py()
-    if n_distinct != len(pairs):
-        raise ValueError(f"{len(pairs)} pairs have {n_distinct} ids: each pair_id may stand once")
-    rest, drops, funnel = pairs.select(_READ), [DROPS.empty_table()], list[FunnelStep]()
-    for config in filters:
-        dropped = _find_drops(rest, config)
-        funnel.append(FunnelStep(config.name, len(rest), len(dropped)))
-        drops.append(dropped)
-        rest = rest.filter(pc.invert(pc.is_in(rest["pair_id"], value_set=dropped["id"])))
-    kept = pairs.filter(pc.is_in(pairs["pair_id"], value_set=rest["pair_id"]))
-    tables = FilterTables(kept, pa.concat_tables(drops), funnel)
-    check_conservation(pairs, tables)
-    log.info("kept %d of %d pairs, dropped %s", len(kept), len(pairs), {step.step: step.n_dropped for step in funnel})
-    return tables
 
-
-def check_conservation(pairs: pa.Table, tables: FilterTables) -> None:
-    """Check that every pair was either kept or dropped, over distinct ids.
-
-    Raises:
-        RuntimeError: Unless pairs in = kept + dropped.
-    """
-    out = pa.chunked_array([*tables.kept["pair_id"].chunks, *tables.drops["id"].chunks], pa.string())
-    same_ids = pc.all(pc.is_in(pairs["pair_id"], value_set=out), min_count=0).as_py()
-    if not (len(pairs) == len(out) == len(out.unique()) and same_ids):
-        raise RuntimeError(
-            f"filtering lost or doubled pairs: {len(pairs)} in, {len(tables.kept)} kept + {len(tables.drops)} dropped, "
-            f"{len(out.unique())} of them distinct"
-        )
-
-
-def _find_drops(pairs: pa.Table, config: FilterConfig) -> pa.Table:
-    """Give the ledger of the pairs that do not pass a filter, each with the first reason that it has."""
-    passed = np.ones(len(pairs), dtype=bool)
-    ledgers = [DROPS.empty_table()]
-    for measured in _FILTERS[config.name](pairs, config):
-        ledgers.append(_write_drops(pairs, config.name, measured, passed & ~measured.keep))
-        passed &= measured.keep
-    return pa.concat_tables(ledgers)
-
-
-def _write_drops(pairs: pa.Table, step: str, measured: Measured, is_dropped: Bools) -> pa.Table:
-    dropped = pairs.select(["pair_id", "chosen"]).filter(pa.array(is_dropped))
-    columns = {
-        "kind": pa.repeat("pair", len(dropped)),
-        "id": dropped["pair_id"],
-        "stage": pa.repeat("filtering", len(dropped)),
-        "step": pa.repeat(step, len(dropped)),
-        "reason": pa.repeat(measured.reason, len(dropped)),
-        "value": pa.nulls(len(dropped)) if measured.values is None else measured.values[is_dropped],
-        "threshold": pa.array([measured.threshold] * len(dropped), pa.float64()),
-        "context": pc.replace_substring(pc.utf8_slice_codeunits(dropped["chosen"], 0, CONTEXT_CHARS), "\n", " "),
-    }
-    return pa.table([columns[name] for name in DROPS.names], schema=DROPS)
+    config: type[FilterConfig]
+    reads: tuple[str, ...]
+    measure: Callable[[pa.Table, Any], pa.Table]
+    decide: Callable[[Facts, Any], list[Measured]]
+    measured_by: Callable[[Any], dict[str, Any]] = lambda _: {}
+    decides_on: tuple[str, ...] | None = None
+    link: Callable[[FactSource, Any, Mapper], pa.Table] | None = None
+    version: int = 1

@@ -1,6 +1,7 @@
 """What a filter says about pairs: which ones pass, what was measured and what it was held against."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,12 +17,15 @@ class Measured:
 
     Attributes:
         keep: Whether each pair passes.
-        values: What was measured for each pair, true wherever a pair is dropped; None where nothing is a number.
+        values: What was measured for each pair, true wherever a pair is dropped; None where nothing is a number. Kept
+            pairs whose value is closest to the threshold are shown as near misses.
         threshold: What the values were held against; None likewise.
         reason: Why those that do not pass are dropped, a snake_case literal.
+        context: The text that the ledger quotes from.
     """
 
     keep: Bools
     values: Floats | None
     threshold: float | None
     reason: str
+    context: Literal["prompt", "chosen", "rejected"] = "chosen"

@@ -9,7 +9,7 @@ from typing import Any  # JSON values
 
 import pyarrow as pa
 
-from filtering.filter import filter_pairs
+from filtering.filtering import filter_pairs
 from flows import plan
 from flows.build import Outcome, Workbench, build, read_rows
 from flows.checks import check_candidates
@@ -118,7 +118,7 @@ def build_kept(bench: Workbench, planned: RoundPlan) -> Outcome:
     source = bench.store.dataset(planned.pairs.stage, planned.pairs.key)
 
     def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
-        tables = filter_pairs(read_rows(source), bench.recipe.filtering.filters)
+        tables = filter_pairs(read_rows(source), bench.recipe.filtering.chosen())
         if not tables.kept.num_rows:
             reasons = dict(Counter(tables.drops.column("reason").to_pylist()).most_common())
             raise StageError(f"the filters dropped all {source.n_rows()} pairs {reasons}: loosen filtering.filters")

@@ -49,11 +49,11 @@ def filter_command(
 ) -> None:
     """Drop pairs that would teach little or something wrong; every drop is kept with its reason."""
     from filtering.config import FilteringConfig
-    from filtering.filter import filter_pairs
+    from filtering.filtering import filter_pairs
 
     with user_errors():
         config = check(FilteringConfig, read_settings(settings), "--set")
-        tables = filter_pairs(alone.load_table(source, PAIRS), config.filters)
+        tables = filter_pairs(alone.load_table(source, PAIRS), config.chosen())
         rows = alone.write_outputs(output, {MAIN_TABLE: tables.kept, "drops": tables.drops})
         print_outcome(rows, {"drops": alone.drop_reasons(tables.drops)}, as_json)
 

@@ -12,7 +12,7 @@ import pytest
 from evaluation.report import render_report
 from evaluation.run_report import AnswerSample
 from filtering.config import FilteringConfig
-from filtering.filter import filter_pairs
+from filtering.filtering import filter_pairs
 from flows.child import StageError
 from flows.identities import source_identity
 from flows.mapping import Shard, map_shards
@@ -116,7 +116,7 @@ def test_answer_of_a_megabyte(tmp_path: Path):
     large = "".join(letters) + "\nScore: 5"
     prompts = read_prompts(write_prompts(tmp_path / "in", "Say much"), 0).prompts
     pairs = pair_all(prompts, answer_all(tmp_path, prompts, large, "Little."))
-    assert filter_pairs(pairs, FilteringConfig().filters).kept.num_rows == 1
+    assert filter_pairs(pairs, FilteringConfig().chosen()).kept.num_rows == 1
     assert "\n> Score: 5" in quote_verdicts(large)
     for hostile in ("*" * 1_000_000, "a-" * 500_000, " score " * 150_000, "Score:" * 170_000):
         assert parse_verdict(quote_verdicts(hostile), 1, 5).score is None

@@ -1,0 +1,1 @@
+"""One filter a file: its config, what it measures, and what it drops."""

@@ -1,0 +1,1 @@
+"""Pairs as other tools write them: detected, read into our schema, and written."""
