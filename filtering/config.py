@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self  # Any: a filter's own fields
 
-from pydantic import BaseModel, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from filtering.filters.duplicates import DuplicatesConfig
 from filtering.filters.identical import IdenticalConfig
@@ -66,4 +66,12 @@ class FilteringConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docs
                 listed[name] = listed.get(name, {"name": name}) | fields
             elif listed.pop(name, None) is None:
                 raise ValueError(f"change.{name} is null, but the preset {self.preset} has no such filter to leave out")
-        return TypeAdapter(list[FilterChoice]).validate_python(list(listed.values()))
+        return [_check(fields) for fields in listed.values()]
+
+
+def _check(fields: dict[str, Any]) -> FilterChoice:
+    try:
+        return TypeAdapter(FilterChoice).validate_python(fields)
+    except ValidationError as error:
+        problems = [".".join(map(str, problem["loc"])) + f": {problem['msg']}" for problem in error.errors()]
+        raise ValueError(f"change.{'; '.join(problems)}") from None

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any  # JSON values
 
 from evaluation.schema import VERDICTS_VERSION
+from filtering.catalogue import FILTERS
+from filtering.facts import filter_key
 from filtering.schema import FILTERS_VERSION
 from flows.identities import source_identity
 from flows.keys import answer_fields, content_key
@@ -95,8 +97,17 @@ def plan_pairs(recipe: Recipe, prompts: Step, candidates: list[Step], scores: li
 
 
 def plan_filtering(recipe: Recipe, pairs: Step) -> Step:
-    """Kept pairs: which pairs, which filters."""
-    return Step("filtering", FILTERS_VERSION, {"pairs": pairs.key, "config": answer_fields(recipe.filtering)})
+    """Kept pairs: which pairs, which filters; files that a filter names count by their content."""
+    filters = [
+        {"facts": filter_key(one.name, FILTERS[one.name], one), "config": answer_fields(one)}
+        for one in recipe.filtering.chosen()
+    ]
+    return Step("filtering", FILTERS_VERSION, {"pairs": pairs.key, "filters": filters})
+
+
+def plan_facts(pairs: Step) -> Step:
+    """What filters measure of pairs: files that are right as soon as they stand, so no manifest comes."""
+    return Step("facts", FILTERS_VERSION, {"pairs": pairs.key})
 
 
 def plan_replay(kept: Step, earlier: list[str], share: float, seed: int) -> Step:

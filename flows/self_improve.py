@@ -18,6 +18,7 @@ from flows.artifacts import EXAMPLES, publish_pairs, publish_places, publish_rou
 from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
 from flows.fields import check
+from flows.filter_stage import build_kept
 from flows.masking import mask_logs
 from flows.moves import End, Move, RoundFigures, next_move
 from flows.preflight import check_before_start
@@ -153,7 +154,7 @@ def filter_round(context: Json, spec: Json) -> Json:
     """Drop pairs that would teach little or something wrong, and mix in those of earlier rounds."""
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
-    outcomes = [stages.build_kept(bench, planned), stages.build_replay(bench, planned)]
+    outcomes = [build_kept(bench, planned), stages.build_replay(bench, planned)]
     publish_pairs(stages.some_pairs(bench, planned, EXAMPLES))
     return _done("filtering", [outcome for outcome in outcomes if outcome is not None], started)
 

@@ -3,13 +3,11 @@
 Each takes a `Workbench` and the datasets before it, and returns an `Outcome`. The Prefect flow wraps them in tasks.
 """
 
-from collections import Counter
 from dataclasses import asdict
 from typing import Any  # JSON values
 
 import pyarrow as pa
 
-from filtering.filtering import filter_pairs
 from flows import plan
 from flows.build import Outcome, Workbench, build, read_rows
 from flows.checks import check_candidates
@@ -111,21 +109,6 @@ def build_pairs(bench: Workbench, planned: RoundPlan) -> Outcome:
         return tables.facts | {"rows_in": candidates.num_rows}
 
     return build(bench, planned.pairs, work)
-
-
-def build_kept(bench: Workbench, planned: RoundPlan) -> Outcome:
-    """Filter the pairs of a round."""
-    source = bench.store.dataset(planned.pairs.stage, planned.pairs.key)
-
-    def work(dataset: Dataset, _: Lock) -> dict[str, Any]:
-        tables = filter_pairs(read_rows(source), bench.recipe.filtering.chosen())
-        if not tables.kept.num_rows:
-            reasons = dict(Counter(tables.drops.column("reason").to_pylist()).most_common())
-            raise StageError(f"the filters dropped all {source.n_rows()} pairs {reasons}: loosen filtering.filters")
-        dataset.write_shard(0, {MAIN_TABLE: tables.kept, "drops": tables.drops})
-        return {"rows_in": source.n_rows()}
-
-    return build(bench, planned.kept, work)
 
 
 def build_replay(bench: Workbench, planned: RoundPlan) -> Outcome | None:

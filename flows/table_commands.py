@@ -1,4 +1,4 @@
-"""Commands for the stages that are pure functions of tables: import, filter, evaluate."""
+"""Commands for the stages that are pure functions of tables: import, evaluate."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,11 +8,10 @@ import pyarrow as pa
 import typer
 
 from flows import alone
-from flows.fields import check, read_settings
 from flows.store import MAIN_TABLE
-from flows.terminal import AsJson, Output, Settings, print_outcome, user_errors
+from flows.terminal import AsJson, print_outcome, user_errors
 from generation.schema import CANDIDATES
-from judging.schema import PAIRS, SCORES
+from judging.schema import SCORES
 
 
 def import_command(
@@ -38,23 +37,6 @@ def import_command(
         rows: dict[str, int] = {}
         for name, table in named.items():
             rows |= alone.write_outputs(output / f"{name}.parquet", {MAIN_TABLE: table})
-        print_outcome(rows, {"drops": alone.drop_reasons(tables.drops)}, as_json)
-
-
-def filter_command(
-    source: Annotated[Path, typer.Option("--input", help="Parquet with pairs.")],
-    output: Output,
-    settings: Settings = [],  # noqa: B006  typer needs the list
-    as_json: AsJson = False,
-) -> None:
-    """Drop pairs that would teach little or something wrong; every drop is kept with its reason."""
-    from filtering.config import FilteringConfig
-    from filtering.filtering import filter_pairs
-
-    with user_errors():
-        config = check(FilteringConfig, read_settings(settings), "--set")
-        tables = filter_pairs(alone.load_table(source, PAIRS), config.chosen())
-        rows = alone.write_outputs(output, {MAIN_TABLE: tables.kept, "drops": tables.drops})
         print_outcome(rows, {"drops": alone.drop_reasons(tables.drops)}, as_json)
 
 

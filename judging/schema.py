@@ -44,6 +44,8 @@ PAIRS = pa.schema(
         ("chosen_score", pa.float64()),
         ("rejected_score", pa.float64()),
         ("margin", pa.float64()),  # chosen_score - rejected_score, > 0
+        ("uncertainty", pa.float64()),  # of the margin: root of the sum of both scores' squared ones; null = unknown
+        ("score_std", pa.float64()),  # population standard deviation of the prompt's scores; null = unknown
         ("rule", pa.string()),  # the pairing rule
         ("split", pa.string()),  # train | eval | vault
         ("source", pa.string()),
@@ -53,4 +55,4 @@ PAIRS = pa.schema(
 
 # Part of every cache key of the stage; raised by hand when its code gives other answers for the same input.
 SCORES_VERSION = 2
-PAIRS_VERSION = 2
+PAIRS_VERSION = 3

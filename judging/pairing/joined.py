@@ -26,6 +26,7 @@ class Joined:
         row: Row in the candidates table.
         prompt: Row in the prompts table.
         score: NaN where unscored.
+        uncertainty: Spread of the judge's opinion in units of the score; NaN = unknown.
         length: Characters of the text.
         truncated: The token limit cut it off; False where that is unknown.
         on_policy: The policy that is trained wrote it.
@@ -36,6 +37,7 @@ class Joined:
     row: Ints
     prompt: Ints
     score: Floats
+    uncertainty: Floats
     length: Ints
     truncated: Bools
     on_policy: Bools
@@ -76,6 +78,7 @@ def join_candidates(
         row=row,
         prompt=prompt[row],
         score=score[row],
+        uncertainty=scores["uncertainty"].to_numpy().astype(np.float64)[scored][row],
         length=length[row],
         truncated=pc.equal(candidates["finish_reason"], "length").fill_null(False).to_numpy()[row],
         on_policy=pc.is_in(candidates["policy"], value_set=pa.array(sorted(on_policy), pa.string())).to_numpy()[row],

@@ -6,10 +6,11 @@
 import hashlib
 from typing import Any  # columns of Arrow, NumPy and lists
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from judging.pairing.joined import Ints, Joined
+from judging.pairing.joined import Floats, Ints, Joined
 from judging.pairing.modifiers import probability
 from judging.pairing.pairing_config import PairingConfig
 from judging.pairing.picking import Picked
@@ -44,6 +45,8 @@ def build_pairs(
     columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
     margin = joined.score[picked.chosen] - joined.score[picked.rejected]
     columns["margin"] = margin
+    columns["uncertainty"] = _margin_uncertainty(joined, picked)
+    columns["score_std"] = _score_std(joined)[picked.prompt]
     columns["weight"] = probability(margin, config.slope) if config.rule == "all_pairs" else pa.nulls(margin.size)
     columns["rule"] = pa.repeat(config.rule, len(prompt_rows))
     ids = (columns[name].to_pylist() for name in ("prompt_id", "chosen_id", "rejected_id"))
@@ -55,6 +58,20 @@ def pair_id(prompt_id: str, chosen_id: str, rejected_id: str) -> str:
     """Hash what a pair is made of: 24 hexadecimal characters (96 bits) of BLAKE2b."""
     parts = "\n".join(("pair", prompt_id, chosen_id, rejected_id))
     return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+
+
+def _margin_uncertainty(joined: Joined, picked: Picked) -> pa.Array:
+    chosen, rejected = joined.uncertainty[picked.chosen], joined.uncertainty[picked.rejected]
+    return pa.array(np.hypot(chosen, rejected), mask=np.isnan(chosen) | np.isnan(rejected))
+
+
+def _score_std(joined: Joined) -> Floats:
+    """Give the standard deviation of the scores of each prompt's scored candidates, by row of the prompts table."""
+    is_scored = ~np.isnan(joined.score)
+    prompt, score = joined.prompt[is_scored], joined.score[is_scored]
+    n_scored = np.maximum(np.bincount(prompt), 1)
+    mean = np.bincount(prompt, weights=score) / n_scored
+    return np.sqrt(np.bincount(prompt, weights=(score - mean[prompt]) ** 2) / n_scored)
 
 
 def _take_texts(texts: pa.ChunkedArray, rows: Ints) -> pa.ChunkedArray:

@@ -72,7 +72,26 @@ def test_pair_carries_what_training_wants():
         "rejected_id": "b", "rejected": "wrong", "rejected_token_ids": None, "rejected_finish_reason": "length",
         "rejected_logprob_sum": None, "rejected_policy": "y", "rejected_tokenizer": None, "rejected_score": 0.25,
         "margin": 0.75, "rule": "best_worst", "prompt_hash": "h", "weight": None,
+        "uncertainty": None, "score_std": 0.375,
     }  # fmt: skip
+
+
+def test_uncertainty_of_a_margin_joins_both_scores_and_is_null_where_one_is_unknown():
+    table = [candidate(id, id[0], index=index) for index, id in enumerate(("pa", "pb", "qa", "qb"))]
+    judged = zip(("pa", "pb", "qa", "qb"), (2.0, 1.0, 2.0, 1.0), (0.3, 0.4, 0.3, None), strict=True)
+    score_table = rows(
+        SCORES, *({"candidate_id": id, "score": score, "uncertainty": spread} for id, score, spread in judged)
+    )
+    made = pair(prompts("p", "q"), table, score_table).pairs
+    assert made["uncertainty"].to_pylist() == [pytest.approx(0.5), None]
+
+
+def test_score_std_is_of_all_scored_answers_of_the_prompt():
+    # Of 1, 2, 2, 5: mean 2.5, squared differences 2.25 + 0.25 + 0.25 + 6.25 = 9, over 4 = 2.25.
+    table = [candidate(id, index=index) for index, id in enumerate("abcde")]
+    table += [candidate("f", "q"), candidate("g", "q", index=1)]
+    made = pair(prompts("p", "q"), table, scores(a=1, b=2, c=2, d=5, e=None, f=10, g=12)).pairs
+    assert made["score_std"].to_pylist() == [1.5, 1.0]
 
 
 def test_prompt_hash_is_null_where_the_answers_saw_different_prompts():

@@ -1,0 +1,168 @@
+"""Filtering alone, on anybody's pairs: read into our schema, measured, decided, written into a folder.
+
+    OUTPUT/part-00000.parquet    kept pairs          OUTPUT/funnel.json   what each filter did
+    OUTPUT/drops-00000.parquet   the ledger          OUTPUT/funnel.html   the same as a page
+    OUTPUT.facts/<input>/        the pairs in our schema and what was measured of them
+
+The facts stay: the same input with other thresholds is not read or measured again. Nothing in OUTPUT depends on clocks
+or on how the work was shared out, so a killed and repeated command leaves the same bytes as one that ran through.
+"""
+
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any  # JSON values
+
+import pyarrow as pa
+
+from filtering.config import FilteringConfig
+from filtering.deciding import Decision
+from filtering.filter import Mapper
+from filtering.filtering import split_parts
+from filtering.formats.importing import Imported, import_pairs
+from filtering.parts import Part, list_parts
+from flows import alone, locks
+from flows.display import stage_bar
+from flows.filter_stage import measure_and_decide
+from flows.funnel import Spread, write_funnel
+from flows.keys import content_key
+from flows.store import MAIN_TABLE, Dataset
+from flows.tables import read_table, write_table, write_text
+from judging.schema import PAIRS
+
+FUNNEL = "funnel.json"
+_IMPORT_VERSION = 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What filtering a file of pairs gave.
+
+    Attributes:
+        format: Format that the file was read as.
+        n_in: Rows of the file.
+        n_kept: Pairs kept.
+        dropped: Rows dropped by step: `import` for rows that are no pair, then each filter.
+        reasons: Rows dropped by reason.
+    """
+
+    format: str
+    n_in: int
+    n_kept: int
+    dropped: dict[str, int]
+    reasons: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the counts as JSON values."""
+        counts = {"in": self.n_in, "kept": self.n_kept, "dropped": self.dropped, "reasons": self.reasons}
+        return {"format": self.format} | counts
+
+
+def filter_file(
+    source: Path, output: Path, config: FilteringConfig, file_format: str | None = None, mapper: Mapper | None = None
+) -> Filtered:
+    """Filter the pairs of a file or folder.
+
+    Args:
+        source: Pairs in any format of `filtering.formats`.
+        output: Folder for the results; an earlier result there is replaced.
+        config: Which filters.
+        file_format: Name of the format; None = find out.
+        mapper: Where to measure; None = on this machine, on every core where that pays.
+
+    Raises:
+        ValueError: The file is not readable as pairs, or `output` holds something else.
+    """
+    if output.exists() and not (output / FUNNEL).exists() and any(output.iterdir()):
+        raise ValueError(f"{output} holds files that are no result of filtering: give another --output, or empty it")
+    filters = config.chosen()
+    key = content_key("import", _IMPORT_VERSION, {"files": alone.checksums(source), "format": file_format})
+    facts = output.with_name(f"{output.name}.facts")
+    with locks.hold(facts / "filter.lock"):
+        _forget_others(facts, key)
+        imported = _import_once(source, file_format, facts / key)
+        parts = list_parts(imported.files)
+        decision = measure_and_decide("filtering", parts, filters, facts / key, mapper)
+        filtered = _sum_up(imported, decision)
+        with _replacing(output) as folder:
+            spread = _write_rows(folder, imported.drops, parts, decision)
+            write_text(folder / FUNNEL, json.dumps(_as_json(filtered, decision), indent=1) + "\n")
+            write_funnel(folder, source.name, imported.format, parts, decision, filters, spread)
+    return filtered
+
+
+def _forget_others(facts: Path, key: str) -> None:
+    """Remove what was measured of another input: it would only fill the disk."""
+    for other in facts.iterdir():
+        if other.is_dir() and other.name != key:
+            _log.info("%s: of another input, removed", other)
+            shutil.rmtree(other)
+
+
+def _import_once(source: Path, file_format: str | None, folder: Path) -> Imported:
+    """Read the input into our schema, or find what an earlier command has read."""
+    mark, drops = folder / "import.json", folder / "import-drops.parquet"
+    if mark.exists():
+        said = json.loads(mark.read_text())
+        return Imported(said["format"], [folder / name for name in said["files"]], read_table(drops), said["n_rows"])
+    shutil.rmtree(folder, ignore_errors=True)  # an import that was killed, and nothing measured of it
+    folder.mkdir(parents=True)
+    with stage_bar(f"reading {source.name}") as on_event:
+        imported = import_pairs(source, file_format, folder, on_event)
+    write_table(drops, imported.drops)
+    names = [path.name for path in imported.files]
+    write_text(mark, json.dumps({"format": imported.format, "files": names, "n_rows": imported.n_rows}))
+    return imported
+
+
+def _write_rows(folder: Path, import_drops: pa.Table, parts: Sequence[Part], decision: Decision) -> Spread:
+    dataset, spread = Dataset("filtering", "filtering", folder), Spread()
+    for index, (part, tables) in enumerate(zip(parts, split_parts(parts, decision), strict=True)):
+        drops = pa.concat_tables([import_drops, tables.drops]) if index == 0 else tables.drops
+        dataset.write_shard(index, {MAIN_TABLE: tables.kept, "drops": drops})
+        spread.add(part.read(["chosen", "rejected", "margin"]), tables.kept)
+    if not parts:
+        dataset.write_shard(0, {MAIN_TABLE: PAIRS.empty_table(), "drops": import_drops})
+    return spread
+
+
+def _sum_up(imported: Imported, decision: Decision) -> Filtered:
+    at_import = Counter(imported.drops["reason"].to_pylist())
+    reasons = Counter(at_import)
+    for step in decision.funnel:
+        reasons.update(step.reasons)
+    dropped = {"import": at_import.total()} if at_import else {}
+    dropped |= Counter({step.step: step.n_dropped for step in decision.funnel})
+    n_kept = int(decision.keep.sum())
+    if n_kept + sum(dropped.values()) != imported.n_rows:
+        raise RuntimeError(f"{imported.n_rows} rows in, but {n_kept} kept + {sum(dropped.values())} dropped")
+    return Filtered(imported.format, imported.n_rows, n_kept, dropped, dict(reasons.most_common()))
+
+
+def _as_json(filtered: Filtered, decision: Decision) -> dict[str, Any]:
+    steps = [
+        {"step": step.step, "in": step.n_in, "dropped": step.n_dropped, "reasons": step.reasons}
+        | {"sources": {str(name): list(counts) for name, counts in step.sources.items()}}
+        for step in decision.funnel
+    ]
+    return filtered.to_json() | {"steps": steps}
+
+
+@contextmanager
+def _replacing(output: Path) -> Iterator[Path]:
+    """Give a folder that takes the place of `output` when the block ends well."""
+    made, old = (output.with_name(f".{output.name}.{what}") for what in ("new", "old"))
+    for left in (made, old):
+        shutil.rmtree(left, ignore_errors=True)  # by a killed command
+    made.mkdir(parents=True)
+    yield made
+    if output.exists():
+        output.rename(old)
+    made.rename(output)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""The command that filters anybody's preference pairs."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any  # JSON values
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.fields import check, read_settings
+from flows.terminal import AsJson, print_json, user_errors
+
+
+class PresetName(StrEnum):
+    """Sets of filters."""
+
+    light = "light"
+    standard = "standard"
+    strict = "strict"
+
+
+def filter_command(
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="Parquet, JSONL, JSON or CSV with pairs, or a folder of such files. The format is detected."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Folder for the kept pairs, the ledger of drops, and the funnel as a page and as JSON.")
+    ],
+    preset: Annotated[PresetName, typer.Option(help="Which filters run; docs/filtering.md lists them.")] = (
+        PresetName.standard
+    ),
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="FILTER.FIELD=VALUE",
+            help="Another threshold, such as similarity.max_similarity=0.8, or a further filter with its fields.",
+        ),
+    ] = [],  # noqa: B006  typer needs the list
+    without: Annotated[
+        list[str], typer.Option(metavar="FILTER", help="Leave a filter of the preset out; give it again for several.")
+    ] = [],  # noqa: B006
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="How to read the input; docs/filtering.md lists the formats.")
+    ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Measure on a Ray cluster; every machine must see OUTPUT.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Drop pairs that would teach little or something wrong; every drop is kept with its reason.
+
+    What was measured stays in OUTPUT.facts: given again with other thresholds, the command only decides anew. Killed
+    and given again, it goes on where it stopped.
+    """
+    from filtering.config import FilteringConfig
+    from flows.filter_alone import filter_file
+
+    with user_errors():
+        started = time.monotonic()
+        change: dict[str, Any] = read_settings(settings) | dict.fromkeys(without)
+        config = check(FilteringConfig, {"preset": preset.value, "change": change}, "--set")
+        filtered = filter_file(source, output, config, file_format, _ray() if ray else None)
+        seconds = round(time.monotonic() - started, 1)
+        if as_json:
+            print_json(filtered.to_json() | {"seconds": seconds, "output": str(output)})
+        else:
+            _show(filtered.to_json(), output, seconds)
+
+
+def _ray() -> Any:
+    from filtering.on_ray import OnRay
+
+    return OnRay()
+
+
+def _show(counts: dict[str, Any], output: Path, seconds: float) -> None:
+    table = Table(title=f"{counts['in']:,} pairs ({counts['format']}), {counts['kept']:,} kept")
+    for name, justify in (("filter", "left"), ("in", "right"), ("dropped", "right"), ("share", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    left = counts["in"]
+    for step, dropped in counts["dropped"].items():
+        table.add_row(step, f"{left:,}", f"{dropped:,}", f"{dropped / left:.1%}" if left else "")
+        left -= dropped
+    console = Console()
+    console.print(table)
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["reasons"].items()) or "none"
+    console.print(f"reasons: {reasons}", highlight=False, soft_wrap=True)
+    console.print(f"{output / 'funnel.html'} shows what was dropped; {seconds} s", highlight=False, soft_wrap=True)
