@@ -33,12 +33,21 @@ class FilterTables:
     Attributes:
         kept: Pairs that passed every filter, in the order they came in.
         drops: Table of `generation.schema.DROPS`, one row a dropped pair.
-        funnel: One entry a filter, in their order; empty for one part of many.
+        funnel: One entry a filter, in their order.
     """
 
     kept: pa.Table
     drops: pa.Table
     funnel: list[FunnelStep]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What became of some of the pairs: all of them, those kept, the ledger of the others."""
+
+    pairs: pa.Table
+    kept: pa.Table
+    drops: pa.Table
 
 
 def filter_pairs(pairs: pa.Table, filters: Sequence[FilterChoice]) -> FilterTables:
@@ -62,11 +71,9 @@ def filter_pairs(pairs: pa.Table, filters: Sequence[FilterChoice]) -> FilterTabl
     identities = Identities.read([measure_identity(pairs)])
     _check_ids(identities, lambda row: pairs["pair_id"][row].as_py())
     decision = decide(identities, filters, read)
-    tables = split_pairs(pairs, decision, 0)
-    tables = FilterTables(tables.kept, tables.drops, decision.funnel)
-    check_conservation(pairs, tables)
+    split = split_pairs(pairs, decision, 0)
     _log(decision)
-    return tables
+    return FilterTables(split.kept, split.drops, decision.funnel)
 
 
 def filter_parts(
@@ -107,7 +114,7 @@ def filter_parts(
     return decision
 
 
-def split_parts(parts: Sequence[Part], decision: Decision) -> Iterator[FilterTables]:
+def split_parts(parts: Sequence[Part], decision: Decision) -> Iterator[Split]:
     """Give what is kept and what is dropped of each part.
 
     Raises:
@@ -115,36 +122,39 @@ def split_parts(parts: Sequence[Part], decision: Decision) -> Iterator[FilterTab
     """
     start = 0
     for part in parts:
-        pairs = part.read()
-        tables = split_pairs(pairs, decision, start)
-        check_conservation(pairs, tables)
-        yield tables
+        yield split_pairs(part.read(), decision, start)
         start += part.n_rows
     if start != len(decision.why):
         raise RuntimeError(f"filtering decided on {len(decision.why)} pairs, but {start} are there")
 
 
-def split_pairs(pairs: pa.Table, decision: Decision, start: int) -> FilterTables:
-    """Carry out a decision on the pairs from row `start` on."""
+def split_pairs(pairs: pa.Table, decision: Decision, start: int) -> Split:
+    """Carry out a decision on the pairs from row `start` on.
+
+    Raises:
+        RuntimeError: If pairs were lost on the way.
+    """
     why, values = (column[start : start + pairs.num_rows] for column in (decision.why, decision.values))
     drops = [DROPS.empty_table()]
     for index, reason in enumerate(decision.whys):
         if (is_dropped := why == index).any():
             drops.append(_write_drops(pairs.filter(pa.array(is_dropped)), reason, values[is_dropped]))
-    return FilterTables(pairs.filter(pa.array(why < 0)), pa.concat_tables(drops), [])
+    split = Split(pairs, pairs.filter(pa.array(why < 0)), pa.concat_tables(drops))
+    check_conservation(split)
+    return split
 
 
-def check_conservation(pairs: pa.Table, tables: FilterTables) -> None:
+def check_conservation(split: Split) -> None:
     """Check that every pair was either kept or dropped, over distinct ids.
 
     Raises:
         RuntimeError: Unless pairs in = kept + dropped.
     """
-    out = pa.chunked_array([*tables.kept["pair_id"].chunks, *tables.drops["id"].chunks], pa.string())
+    pairs, out = split.pairs, pa.chunked_array([*split.kept["pair_id"].chunks, *split.drops["id"].chunks], pa.string())
     same_ids = pc.all(pc.is_in(pairs["pair_id"], value_set=out), min_count=0).as_py()
     if not (len(pairs) == len(out) == len(out.unique()) and same_ids):
         raise RuntimeError(
-            f"filtering lost or doubled pairs: {len(pairs)} in, {len(tables.kept)} kept + {len(tables.drops)} dropped, "
+            f"filtering lost or doubled pairs: {len(pairs)} in, {len(split.kept)} kept + {len(split.drops)} dropped, "
             f"{len(out.unique())} of them distinct"
         )
 

@@ -60,6 +60,20 @@ def publish_pairs(rows: list[Row]) -> None:
     _publish("pairs", shown, "Some of the pairs to train on")
 
 
+def publish_funnel(outcome: Outcome) -> None:
+    """Publish what each filter did with a round's pairs."""
+    rows = [
+        {
+            "filter": step["step"],
+            "pairs in": step["in"],
+            "dropped": step["dropped"],
+            "reasons": ", ".join(f"{reason} {count}" for reason, count in step["reasons"].items()) or "none",
+        }
+        for step in outcome.facts["funnel"]
+    ]
+    _publish("funnel", rows, "What each filter dropped, in order")
+
+
 def publish_round(figures: dict[str, Any], reasons: list[str]) -> None:
     """Publish the gate's decision on a round, its reasons and its figures."""
     rows = [{"figure": "decision", "value": figures["decision"]}]

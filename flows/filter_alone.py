@@ -20,6 +20,7 @@ from typing import Any  # JSON values
 
 import pyarrow as pa
 
+from evaluation.funnel_page import write_funnel_page
 from filtering.config import FilteringConfig
 from filtering.deciding import Decision
 from filtering.filter import Mapper
@@ -28,8 +29,8 @@ from filtering.formats.importing import Imported, import_pairs
 from filtering.parts import Part, list_parts
 from flows import alone, locks
 from flows.display import stage_bar
-from flows.filter_stage import measure_and_decide
-from flows.funnel import Spread, write_funnel
+from flows.filter_stage import FUNNEL_PAGE, measure_and_decide
+from flows.funnel import Spotter
 from flows.keys import content_key
 from flows.store import MAIN_TABLE, Dataset
 from flows.tables import read_table, write_table, write_text
@@ -91,9 +92,11 @@ def filter_file(
         decision = measure_and_decide("filtering", parts, filters, facts / key, mapper)
         filtered = _sum_up(imported, decision)
         with _replacing(output) as folder:
-            spread = _write_rows(folder, imported.drops, parts, decision)
+            spotter = _write_rows(folder, imported.drops, parts, decision)
             write_text(folder / FUNNEL, json.dumps(_as_json(filtered, decision), indent=1) + "\n")
-            write_funnel(folder, source.name, imported.format, parts, decision, filters, spread)
+            bad = dict(Counter(imported.drops["reason"].to_pylist()).most_common())
+            report = spotter.report("Filtered pairs", source.name, imported.format, filters, bad)
+            write_funnel_page(report, folder / FUNNEL_PAGE)
     return filtered
 
 
@@ -121,15 +124,15 @@ def _import_once(source: Path, file_format: str | None, folder: Path) -> Importe
     return imported
 
 
-def _write_rows(folder: Path, import_drops: pa.Table, parts: Sequence[Part], decision: Decision) -> Spread:
-    dataset, spread = Dataset("filtering", "filtering", folder), Spread()
-    for index, (part, tables) in enumerate(zip(parts, split_parts(parts, decision), strict=True)):
-        drops = pa.concat_tables([import_drops, tables.drops]) if index == 0 else tables.drops
-        dataset.write_shard(index, {MAIN_TABLE: tables.kept, "drops": drops})
-        spread.add(part.read(["chosen", "rejected", "margin"]), tables.kept)
+def _write_rows(folder: Path, import_drops: pa.Table, parts: Sequence[Part], decision: Decision) -> Spotter:
+    dataset, spotter = Dataset("filtering", "filtering", folder), Spotter(decision)
+    for index, split in enumerate(split_parts(parts, decision)):
+        drops = pa.concat_tables([import_drops, split.drops]) if index == 0 else split.drops
+        dataset.write_shard(index, {MAIN_TABLE: split.kept, "drops": drops})
+        spotter.see(split)
     if not parts:
         dataset.write_shard(0, {MAIN_TABLE: PAIRS.empty_table(), "drops": import_drops})
-    return spread
+    return spotter
 
 
 def _sum_up(imported: Imported, decision: Decision) -> Filtered:

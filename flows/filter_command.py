@@ -48,7 +48,9 @@ def filter_command(
     file_format: Annotated[
         str | None, typer.Option("--format", help="How to read the input; docs/filtering.md lists the formats.")
     ] = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Measure on a Ray cluster; every machine must see OUTPUT.")] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Measure on a Ray cluster; every machine must see OUTPUT.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop pairs that would teach little or something wrong; every drop is kept with its reason.

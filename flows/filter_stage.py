@@ -11,6 +11,7 @@ from typing import Any  # JSON values
 
 import pyarrow as pa
 
+from evaluation.funnel_page import write_funnel_page
 from filtering.config import FilterChoice
 from filtering.deciding import Decision
 from filtering.filter import Mapper
@@ -20,12 +21,14 @@ from filtering.workers import IN_PROCESS, Processes
 from flows.build import Outcome, Workbench, build
 from flows.child import StageError
 from flows.display import stage_bar
+from flows.funnel import Spotter
 from flows.locks import Lock
 from flows.plan import plan_facts
 from flows.round_plan import RoundPlan
 from flows.runs import note_use
 from flows.store import MAIN_TABLE, Dataset
 
+FUNNEL_PAGE = "funnel.html"
 _PARTS_WORTH_PROCESSES = 4  # starting a process takes as long as measuring a part
 
 
@@ -39,10 +42,15 @@ def build_kept(bench: Workbench, planned: RoundPlan) -> Outcome:
         parts, filters = list_parts(source.shards().values()), bench.recipe.filtering.chosen()
         folder = bench.store.dataset(facts.stage, facts.key).folder
         decision = measure_and_decide(f"filtering round {planned.spec.title}", parts, filters, folder)
-        for index, tables in enumerate(split_parts(parts, decision)):
-            dataset.write_shard(index, {MAIN_TABLE: tables.kept, "drops": tables.drops})
         if not decision.keep.any():
             raise StageError(explain_no_pairs(decision))
+        spotter = Spotter(decision)
+        for index, split in enumerate(split_parts(parts, decision)):
+            dataset.write_shard(index, {MAIN_TABLE: split.kept, "drops": split.drops})
+            spotter.see(split)
+        title = f"Pairs of round {planned.spec.title}"
+        report = spotter.report(title, f"{source.stage}/{source.key}", "prefloop", filters, {})
+        write_funnel_page(report, dataset.folder / FUNNEL_PAGE)
         return {"rows_in": source.n_rows(), "funnel": funnel_counts(decision)}
 
     return build(bench, planned.kept, work)
@@ -65,7 +73,8 @@ def measure_and_decide(
 
 def mapper_for(parts: Sequence[Part]) -> Mapper:
     """Choose where to measure: in this process what is quickly done, else on every core."""
-    return Processes(os.cpu_count() or 1) if len(parts) >= _PARTS_WORTH_PROCESSES else IN_PROCESS
+    return Processes(os.cpu_count() or 1) if len(parts) >= FUNNEL_PAGE = "funnel.html"
+_PARTS_WORTH_PROCESSES else IN_PROCESS
 
 
 def funnel_counts(decision: Decision) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import stages
-from flows.artifacts import EXAMPLES, publish_pairs, publish_places, publish_round, publish_stage
+from flows.artifacts import EXAMPLES, publish_funnel, publish_pairs, publish_places, publish_round, publish_stage
 from flows.build import Outcome, Workbench, read_facts
 from flows.comparison import Contest, build_evaluation, plan_contest
 from flows.fields import check
@@ -155,6 +155,7 @@ def filter_round(context: Json, spec: Json) -> Json:
     started = time.perf_counter()
     bench, planned = _plan(context, spec)
     outcomes = [build_kept(bench, planned), stages.build_replay(bench, planned)]
+    publish_funnel(outcomes[0])
     publish_pairs(stages.some_pairs(bench, planned, EXAMPLES))
     return _done("filtering", [outcome for outcome in outcomes if outcome is not None], started)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filtering.config import FilteringConfig
-from filtering.filtering import FilterTables, check_conservation, filter_pairs
+from filtering.filtering import Split, check_conservation, filter_pairs
 from filtering.filters.duplicates import DuplicatesConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
@@ -104,9 +104,9 @@ def test_conservation_check_notices_a_lost_and_a_doubled_pair():
     table = pairs(pair("a"), pair("b", "same", "same"))
     good = filter_pairs(table, [IDENTICAL])
     with pytest.raises(RuntimeError, match=r"lost or doubled pairs: 2 in, 1 kept \+ 0 dropped"):
-        check_conservation(table, FilterTables(good.kept, DROPS.empty_table(), []))
+        check_conservation(Split(table, good.kept, DROPS.empty_table()))
     with pytest.raises(RuntimeError, match=r"2 in, 2 kept \+ 1 dropped, 2 of them distinct"):
-        check_conservation(table, FilterTables(table, good.drops, []))
+        check_conservation(Split(table, table, good.drops))
 
 
 @pytest.mark.parametrize(
