@@ -4,6 +4,7 @@ from filtering.filter import Filter
 from filtering.filters.duplicates import DUPLICATES
 from filtering.filters.identical import IDENTICAL
 from filtering.filters.length import LENGTH
+from filtering.filters.repetition import REPETITION
 from filtering.filters.similarity import SIMILARITY
 from filtering.filters.truncated import TRUNCATED
 
@@ -13,4 +14,5 @@ FILTERS: dict[str, Filter] = {
     "length": LENGTH,
     "truncated": TRUNCATED,
     "duplicates": DUPLICATES,
+    "repetition": REPETITION,
 }

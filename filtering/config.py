@@ -7,11 +7,13 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_valid
 from filtering.filters.duplicates import DuplicatesConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
+from filtering.filters.repetition import RepetitionConfig
 from filtering.filters.similarity import SimilarityConfig
 from filtering.filters.truncated import TruncatedConfig
 
 FilterChoice = Annotated[
-    IdenticalConfig | SimilarityConfig | LengthConfig | TruncatedConfig | DuplicatesConfig, Field(discriminator="name")
+    IdenticalConfig | SimilarityConfig | LengthConfig | TruncatedConfig | DuplicatesConfig | RepetitionConfig,
+    Field(discriminator="name"),
 ]
 Preset = Literal["light", "standard", "strict"]
 
