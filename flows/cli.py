@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import audit_commands, commands, pair_commands, serve_commands, table_commands, workspace_commands
+from flows import (
+    audit_commands,
+    commands,
+    filter_command,
+    pair_commands,
+    serve_commands,
+    table_commands,
+    workspace_commands,
+)
 from flows.terminal import (
     FAILED,
     STOPPED,
@@ -37,7 +45,7 @@ app.command()(commands.generate)
 app.command()(commands.judge)
 app.command()(audit_commands.audit_judge)
 app.command()(pair_commands.pair)
-app.command("filter")(table_commands.filter_command)
+app.command("filter")(filter_command.filter_command)
 app.command()(commands.train)
 app.command()(table_commands.evaluate)
 app.command()(serve_commands.serve)
