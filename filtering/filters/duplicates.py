@@ -1,4 +1,10 @@
-"""Keep one of several pairs that have the same prompt and the same two texts."""
+"""Drop copies of a pair: the same prompt and the same two texts, whatever their case and white space.
+
+Texts are compared after Unicode NFKC, in lower case, trimmed and with each run of white space as one space, by hashes
+of 128 bits. Of equal pairs the one with the largest margin is kept. Copies make the loss count a pair several times,
+and put the same pair on both sides of a split. Roles of messages are not compared, nor is the order of the two texts:
+the same texts turned around are a contradiction, not a copy, and stay.
+"""
 
 from typing import Literal
 
@@ -6,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from filtering.filter import Facts, Filter, FilterConfig
-from filtering.hashes import hash_texts
+from filtering.hashes import hash_texts, number_groups, plain_texts
 from filtering.measured import Measured
 from filtering.texts import prompt_texts
 
@@ -20,14 +26,13 @@ class DuplicatesConfig(FilterConfig, frozen=True):
 def measure(pairs: pa.Table, _: DuplicatesConfig) -> pa.Table:
     """Hash the three texts of each pair together."""
     columns = [prompt_texts(pairs["messages"]), pairs["chosen"], pairs["rejected"]]
-    texts = zip(*(column.cast(pa.large_binary()).to_pylist() for column in columns), strict=True)
-    return hash_texts(b"\0".join(row) for row in texts)
+    return hash_texts(b"\0".join(row) for row in zip(*map(plain_texts, columns), strict=True))
 
 
 def decide(facts: Facts, _: DuplicatesConfig) -> list[Measured]:
     """Keep the best of each group of equal pairs."""
-    keys = np.stack([facts["low"], facts["high"]], axis=1)[facts.best_first]
-    first = np.unique(keys, axis=0, return_index=True)[1]
+    group = number_groups(facts["low"], facts["high"])[facts.best_first]
+    first = np.unique(group, return_index=True)[1]
     keep = np.zeros(len(facts), dtype=bool)
     keep[facts.best_first[first]] = True
     return [Measured(keep, None, None, "duplicate_pair")]
