@@ -12,7 +12,8 @@ from rich.console import Console
 from flows import (
     audit_commands,
     commands,
-    filter_command,
+    export_commands,
+    filter_commands,
     pair_commands,
     serve_commands,
     table_commands,
@@ -45,7 +46,8 @@ app.command()(commands.generate)
 app.command()(commands.judge)
 app.command()(audit_commands.audit_judge)
 app.command()(pair_commands.pair)
-app.command("filter")(filter_command.filter_command)
+app.command("filter")(filter_commands.filter_command)
+app.command()(export_commands.export)
 app.command()(commands.train)
 app.command()(table_commands.evaluate)
 app.command()(serve_commands.serve)
