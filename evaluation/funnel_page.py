@@ -6,6 +6,7 @@ that turn others around are written as what they are. However many pairs came in
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,14 +16,14 @@ from evaluation import funnel_plots as plots
 from evaluation.canvas import COLOURS
 from evaluation.funnel_report import (
     EXCERPT_CHARS,
+    Excerpt,
     FunnelReport,
     FunnelStepReport,
-    LengthShift,
-    MarginShift,
     SampleRow,
 )
+from evaluation.funnel_shift import LengthShift, MarginShift
 from evaluation.funnel_sources import count_sources
-from evaluation.funnel_texts import cut, mark_differences, show_hidden
+from evaluation.funnel_texts import Side, cut, mark_differences, show_hidden
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -43,15 +44,6 @@ def write_funnel_page(report: FunnelReport, path: Path) -> None:
 
 def render_funnel_page(report: FunnelReport) -> str:
     """Return the page as text; excerpts get shorter where it would be larger than `MAX_BYTES`."""
-    page = ""
-    for n_chars in _LENGTHS_TRIED:
-        page = _render(report, n_chars)
-        if len(page.encode()) <= MAX_BYTES:
-            break
-    return page
-
-
-def _render(report: FunnelReport, n_chars: int) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -59,21 +51,26 @@ def _render(report: FunnelReport, n_chars: int) -> str:
     )
     environment.filters |= {"cut": cut, "percent": _percent, "number": _number, "held": _held, "setting": _setting}
     template = environment.from_string((files("evaluation") / "funnel.html.jinja").read_text(encoding="utf-8"))
-    return template.render(
-        report=report,
-        verdict=_verdict(report),
-        tiles=_tiles(report),
-        funnel=_safe(plots.funnel_panel(report)),
-        panels=_panels(report),
-        sources=count_sources(report.steps),
-        samples=[_samples(step, n_chars) for step in report.steps],
-        colours=COLOURS,
-    )
+    figures = {
+        "report": report,
+        "verdict": _verdict(report),
+        "tiles": _tiles(report),
+        "funnel": _safe(plots.funnel_panel(report)),
+        "panels": _panels(report),
+        "sources": count_sources(report.steps),
+        "colours": COLOURS,
+    }
+    page = ""
+    for n_chars in _LENGTHS_TRIED:
+        page = template.render(figures, samples=_samples(report.steps, n_chars))
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
 
 
 def _show(value: object) -> object:
     """Show hidden characters of everything that the template writes, but for pictures."""
-    return show_hidden(value) if type(value) is str else value
+    return show_hidden(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _safe(svg: str) -> "Markup":
@@ -104,7 +101,11 @@ class _Tile:
 def _tiles(report: FunnelReport) -> list[_Tile]:
     n_dropped = report.n_in - report.n_kept
     tiles = [
-        _Tile("Pairs in", f"{report.n_in:,}", f"through {len(report.steps)} filters"),
+        _Tile(
+            "Pairs in",
+            f"{report.n_in:,}",
+            f"through {len(report.steps)} {'filter' if len(report.steps) == 1 else 'filters'}",
+        ),
         _Tile("Kept", f"{report.n_kept:,}", _percent(report.n_kept, report.n_in)),
         _Tile("Dropped", f"{n_dropped:,}", _percent(n_dropped, report.n_in)),
     ]
@@ -160,16 +161,35 @@ def _panels(report: FunnelReport) -> list[_Panel]:
     return panels
 
 
-def _samples(step: FunnelStepReport, n_chars: int) -> dict[str, list[dict[str, object]]]:
-    return {
-        "dropped": [_sample(row, n_chars) for row in step.dropped[:_SAMPLES_SHOWN]],
-        "near": [_sample(row, n_chars) for row in step.near_misses[:_SAMPLES_SHOWN]],
-    }
+@dataclass(frozen=True)
+class _Sample:
+    row: SampleRow
+    prompt: Excerpt
+    sides: dict[str, Side]
 
 
-def _sample(row: SampleRow, n_chars: int) -> dict[str, object]:
-    chosen, rejected = mark_differences(row.chosen.shorten(n_chars), row.rejected.shorten(n_chars))
-    return {"row": row, "prompt": row.prompt.shorten(n_chars // 2), "sides": {"chosen": chosen, "rejected": rejected}}
+@dataclass(frozen=True)
+class _Shown:
+    step: FunnelStepReport
+    dropped: list[_Sample]
+    near: list[_Sample]
+
+
+def _samples(steps: Sequence[FunnelStepReport], n_chars: int) -> list[_Shown]:
+    """Give what is shown of each filter that has something to show."""
+    return [
+        _Shown(step, _cut_samples(step.dropped, n_chars), _cut_samples(step.near_misses, n_chars))
+        for step in steps
+        if step.dropped or step.near_misses
+    ]
+
+
+def _cut_samples(rows: Sequence[SampleRow], n_chars: int) -> list[_Sample]:
+    samples = list[_Sample]()
+    for row in rows[:_SAMPLES_SHOWN]:
+        chosen, rejected = mark_differences(row.chosen.shorten(n_chars), row.rejected.shorten(n_chars))
+        samples.append(_Sample(row, row.prompt.shorten(n_chars // 2), {"chosen": chosen, "rejected": rejected}))
+    return samples
 
 
 def _percent(part: int, whole: int) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.canvas import COLOURS, inline_svg, write_png
-from evaluation.funnel_report import FunnelReport, Histogram, LengthShift, MarginShift
+from evaluation.funnel_report import FunnelReport
+from evaluation.funnel_shift import Histogram, LengthShift, MarginShift
 from evaluation.funnel_texts import cut, show_hidden
 
 _WIDTH_INCHES = 5.0

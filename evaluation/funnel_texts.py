@@ -36,7 +36,7 @@ class Side:
 
 
 def show_hidden(text: str) -> str:
-    """Write characters that can't be seen, or that turn others around, as what they are: `␀`, `⟨U+202E⟩`."""
+    """Write characters that can't be seen, or that turn others around, as their number: `⟨U+202E⟩`."""
     return _HIDDEN.sub(_name, text)
 
 
@@ -64,7 +64,4 @@ def _side(pieces: list[Piece], excerpt: Excerpt) -> Side:
 
 
 def _name(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(found[0]):04X}⟩"

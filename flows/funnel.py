@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.funnel_report import FunnelReport, FunnelStepReport, SampleRow, length_shift, margin_shift, sample_row
+from evaluation.funnel_report import FunnelReport, FunnelStepReport, SampleRow, sample_row
+from evaluation.funnel_shift import length_shift, margin_shift
 from filtering.config import FilterChoice
 from filtering.deciding import Decision, FunnelStep, Sighting
 from filtering.filtering import Split
