@@ -41,7 +41,7 @@ class SourceTable:
     """Sources by filters.
 
     Attributes:
-        steps: Names of the filters that dropped something, in their order.
+        steps: Names of the filters that dropped something of known sources, in their order.
         n_idle: Filters that dropped nothing and are left out.
         rows: The largest sources first.
     """
@@ -60,7 +60,7 @@ def count_sources(steps: Sequence[FunnelStepReport]) -> SourceTable | None:
             n_dropped[name] += dropped
     if set(n_in) <= {None}:
         return None
-    busy = [step for step in steps if step.n_dropped]
+    busy = [step for step in steps if step.n_dropped and step.sources]
     ordered = sorted(n_in, key=lambda name: (-n_in[name], name is None, name or ""))
     first = ordered if len(ordered) <= MOST_SOURCES + 1 else ordered[:MOST_SOURCES]
     rest = ordered[len(first) :]
@@ -73,7 +73,7 @@ def count_sources(steps: Sequence[FunnelStepReport]) -> SourceTable | None:
     rows = [row([name], name, 0) for name in first]
     if rest:
         rows.append(row(rest, None, len(rest)))
-    return SourceTable([step.step for step in busy], len(steps) - len(busy), rows)
+    return SourceTable([step.step for step in busy], sum(not step.n_dropped for step in steps), rows)
 
 
 def _cell(counts: Iterable[tuple[int, int]]) -> Cell | None:

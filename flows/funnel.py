@@ -1,4 +1,4 @@
-"""The funnel of a filtering as a page: texts of samples, lengths and margins are picked up while the rows are written."""
+"""The funnel of a filtering as a page: samples, lengths and margins are picked up while the rows are written."""
 
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported.
@@ -59,12 +59,9 @@ class Spotter:
         n_bad, n_pairs, n_kept = sum(imported.values()), len(decision.why), int(decision.keep.sum())
         steps = [self._step(config, step) for config, step in zip(filters, decision.funnel, strict=True)]
         if imported:
-            sources: dict[str | None, tuple[int, int]] = {file: (n_pairs + n_bad, n_bad)}
-            what = "Drop rows that are no pair."
-            steps = [
-                FunnelStepReport("import", what, n_pairs + n_bad, n_bad, imported, {}, sources, {}, [], []),
-                *steps,
-            ]
+            what = "Drop rows that are no pair."  # and have no source that is known
+            first = FunnelStepReport("import", what, n_pairs + n_bad, n_bad, imported, {}, {}, {}, [], [])
+            steps = [first, *steps]
         chosen, rejected, margins = map(np.concatenate, (self._chosen, self._rejected, self._margins))
         lengths = length_shift(chosen, rejected, decision.keep)
         margin = margin_shift(margins, decision.keep)

@@ -228,6 +228,13 @@ def test_source_that_an_earlier_filter_used_up_has_no_cell_later():
     assert {row.name: row.cells for row in table.rows} == {"y": [Cell(2, 0), Cell(2, 1)], "x": [Cell(1, 1), None]}
 
 
+def test_step_that_knows_no_sources_is_no_column_and_changes_no_sum():
+    table = count_sources([_step("import", 5, 2, sources={}), _step("a", 3, 1, sources={"x": (3, 1)})])
+    assert table is not None
+    assert (table.steps, table.n_idle) == (["a"], 0)
+    assert [(row.n_in, row.n_kept) for row in table.rows] == [(3, 2)]
+
+
 def test_pairs_without_sources_say_so():
     assert count_sources([_step("a", 3, 1, sources={None: (3, 1)})]) is None
     assert "The pairs name no source." in render_funnel_page(replace(REPORT, steps=[_step("a", 1000, 102, sources={})]))
