@@ -126,7 +126,7 @@ def test_texts_equal_but_for_form_and_white_space_are_identical(chosen, rejected
     assert reasons(filter_pairs(pairs(pair("a", chosen, rejected)), [IDENTICAL])) == {"a": "identical"}
 
 
-@pytest.mark.parametrize(("chosen", "rejected"), [("same", "Same"), ("two words", "twowords"), ("5", "-5"), ("", "x")])
+@pytest.mark.parametrize(("chosen", "rejected"), [("same", "some"), ("two words", "twowords"), ("5", "-5"), ("", "x")])
 def test_texts_that_differ_are_not_identical(chosen, rejected):
     assert kept(filter_pairs(pairs(pair("a", chosen, rejected)), [IDENTICAL])) == ["a"]
 
