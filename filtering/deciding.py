@@ -17,6 +17,7 @@ from filtering.filter import Facts, Filter, Ints
 from filtering.measured import Bools, Floats, Measured
 
 N_SAMPLES = 20
+_NEAR = 0.25  # of a threshold: what is farther off is no near miss
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
@@ -201,7 +202,7 @@ def _near_misses(rows: Ints, measured: Sequence[Measured], failed: Ints) -> list
         if one.values is None or one.threshold is None:
             continue
         distance = np.abs(one.values - one.threshold) / (abs(one.threshold) or 1.0)
-        distance[(failed >= 0) | ~np.isfinite(distance)] = np.inf
+        distance[(failed >= 0) | ~(distance <= _NEAR)] = np.inf
         closest = np.argsort(distance, kind="stable")[:N_SAMPLES]
         near += [
             (float(distance[at]), int(rows[at]), _sight(rows, one, at)) for at in closest if np.isfinite(distance[at])

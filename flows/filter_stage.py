@@ -73,8 +73,7 @@ def measure_and_decide(
 
 def mapper_for(parts: Sequence[Part]) -> Mapper:
     """Choose where to measure: in this process what is quickly done, else on every core."""
-    return Processes(os.cpu_count() or 1) if len(parts) >= FUNNEL_PAGE = "funnel.html"
-_PARTS_WORTH_PROCESSES else IN_PROCESS
+    return Processes(os.cpu_count() or 1) if len(parts) >= _PARTS_WORTH_PROCESSES else IN_PROCESS
 
 
 def funnel_counts(decision: Decision) -> list[dict[str, Any]]:

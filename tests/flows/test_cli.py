@@ -80,11 +80,9 @@ def test_pairs_are_made_and_filtered_from_plain_files(prefloop, tmp_path):
     paired = prefloop("pair", *files, "--output", tmp_path / "pairs.parquet", "--json").json
     assert paired["rows"][str(tmp_path / "pairs.parquet")] == 2
     assert paired["drops"]["tied"] >= 1
-    kept = prefloop(
-        "filter", "--input", tmp_path / "pairs.parquet", "--output", tmp_path / "kept.parquet", "--json"
-    ).json
-    assert kept["rows"][str(tmp_path / "kept.parquet")] == 1
-    assert kept["drops"] == {"identical": 1}
+    kept = prefloop("filter", "--input", tmp_path / "pairs.parquet", "--output", tmp_path / "kept", "--json").json
+    assert (kept["in"], kept["kept"], kept["dropped"]["identical"], kept["format"]) == (2, 1, 1, "prefloop")
+    assert pq.read_table(tmp_path / "kept" / "part-00000.parquet")["chosen"].to_pylist() == ["A, of course"]
 
 
 def test_answers_of_two_policies_are_compared_from_plain_files(prefloop, tmp_path):
@@ -123,7 +121,7 @@ def test_a_stage_on_a_table_without_ids_names_the_column(prefloop, tmp_path):
     source.write_text(json.dumps({"prompt": "Say A", "response": "A", "score": 1}))
     prefloop("import", source, "--output", tmp_path / "in")
     wrong = tmp_path / "in" / "scores.parquet"
-    done = prefloop("filter", "--input", wrong, "--output", tmp_path / "kept.parquet", code=1)
+    done = prefloop("train", "--input", wrong, "--output", tmp_path / "policy", code=1)
     assert "no column pair_id" in done.stderr
 
 

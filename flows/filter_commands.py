@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.display import terminal_display
 from flows.fields import check, read_settings
-from flows.terminal import AsJson, print_json, user_errors
+from flows.terminal import AsJson, Verbose, logs, print_json, stderr, user_errors
 
 
 class PresetName(StrEnum):
@@ -52,6 +53,7 @@ def filter_command(
         bool, typer.Option("--ray", help="Measure on a Ray cluster; every machine must see OUTPUT.")
     ] = False,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Drop pairs that would teach little or something wrong; every drop is kept with its reason.
 
@@ -61,7 +63,7 @@ def filter_command(
     from filtering.config import FilteringConfig
     from flows.filter_alone import filter_file
 
-    with user_errors():
+    with user_errors(), logs(verbose), terminal_display(stderr):
         started = time.monotonic()
         change: dict[str, Any] = read_settings(settings) | dict.fromkeys(without)
         config = check(FilteringConfig, {"preset": preset.value, "change": change}, "--set")
