@@ -26,6 +26,7 @@ import xxhash
 from pydantic import Field
 
 from filtering.filter import Facts, FactSource, Filter, FilterConfig, Ints, Mapper
+from filtering.hashes import hash_texts
 from filtering.measured import Bools, Measured
 from filtering.near.linking import FLOOR, Index, key_column, link_prompts
 from filtering.near.shingles import Sets, char_shingles, join_words, plain_words, word_shingles
@@ -55,7 +56,10 @@ def measure(pairs: pa.Table, _: NearDuplicatesConfig) -> pa.Table:
     words = plain_words(prompt_texts(_without_system(pairs["messages"])))
     n_words = np.diff(words.offsets.to_numpy())
     lines = join_words(words).cast(pa.large_binary()).to_pylist()
+    ids = hash_texts(pairs["pair_id"].cast(pa.binary()).to_pylist())
     facts = {
+        "id_low": ids["low"],
+        "id_high": ids["high"],
         "prompt": np.fromiter(map(xxhash.xxh3_64_intdigest, lines), np.uint64, len(lines)),
         "margin": pairs["margin"].to_numpy(),
         "n_words": n_words,
@@ -126,5 +130,11 @@ def _leave_out(messages: pa.ListArray) -> pa.ListArray:
 
 
 NEAR_DUPLICATES = Filter(
-    NearDuplicatesConfig, ("messages", "margin"), measure, decide, measured_by, decides_on=("prompt",), link=link
+    NearDuplicatesConfig,
+    ("pair_id", "messages", "margin"),
+    measure,
+    decide,
+    measured_by,
+    decides_on=("prompt",),
+    link=link,
 )

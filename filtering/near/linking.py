@@ -34,7 +34,7 @@ _MAX_BLOCK = 8_000_000
 
 @dataclass(frozen=True)
 class Prompts:
-    """Distinct prompts of one index, the best first: the one with the largest margin, then by hash.
+    """Distinct prompts of one index, the best first.
 
     Attributes:
         source: Their facts.
@@ -96,8 +96,8 @@ def link_prompts(source: FactSource, long_from: int, mapper: Mapper) -> pa.Table
         long_from: Words from which on a prompt is long.
         mapper: Where the work is done if there is much of it.
     """
-    facts = _read(source, ["prompt", "margin", "n_words", "words_size", "chars_size"])
-    rows = _best_of_each(facts["prompt"], facts["margin"])
+    facts = _read(source, ["id_low", "id_high", "prompt", "margin", "n_words", "words_size", "chars_size"])
+    rows = _best_of_each(facts)
     tables = [LINKS.empty_table()]
     for index in ("words", "chars"):
         members = rows[facts[f"{index}_size"][rows] > 0]
@@ -180,10 +180,11 @@ def _blocks(prompts: Prompts, codes: UInt64s) -> Iterator[Block]:
         yield Block(one[is_in], other[is_in], rows[of_row == pair >> 32], rows[of_row == pair & 0xFFFFFFFF])
 
 
-def _best_of_each(prompt: UInt64s, margin: Floats) -> Ints:
-    """Give one row of each distinct prompt, in the order of their largest margins."""
-    order = np.lexsort((prompt, np.where(np.isnan(margin), np.inf, -margin)))
-    return order[np.sort(np.unique(prompt[order], return_index=True)[1])]
+def _best_of_each(facts: dict[str, np.ndarray]) -> Ints:
+    """Give the best row of each distinct prompt, the best first (`filtering.filter.Facts.best_first`)."""
+    margin = np.where(np.isnan(facts["margin"]), np.inf, -facts["margin"])
+    order = np.lexsort((facts["id_low"], facts["id_high"], margin))
+    return order[np.sort(np.unique(facts["prompt"][order], return_index=True)[1])]
 
 
 def _read(source: FactSource, names: list[str]) -> dict[str, np.ndarray]:

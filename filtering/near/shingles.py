@@ -47,14 +47,14 @@ class Sets:
 
 def plain_words(texts: pa.ChunkedArray) -> pa.ListArray:
     """Split texts into their words in lower case, punctuation left out."""
-    texts = pc.fill_null(texts, "").cast(pa.large_string())
-    is_foreign = pc.invert(pc.string_is_ascii(texts))
+    whole: pa.LargeStringArray = pc.fill_null(texts, "").cast(pa.large_string()).combine_chunks()
+    is_foreign = pc.invert(pc.string_is_ascii(whole))
     if pc.any(is_foreign).as_py():
-        foreign = pc.utf8_lower(pc.utf8_normalize(texts.filter(is_foreign), "NFKC"))
+        foreign = pc.utf8_lower(pc.utf8_normalize(whole.filter(is_foreign), "NFKC"))
         foreign = pc.replace_substring_regex(foreign, _FOREIGN_PUNCTUATION, " ")
         foreign = pc.replace_substring_regex(foreign, _WITHOUT_SPACES, r" \1 ")
-        texts = pc.replace_with_mask(texts, is_foreign, foreign.combine_chunks())
-    return pc.ascii_split_whitespace(pc.ascii_trim_whitespace(_translate(pa.concat_arrays(texts.chunks))))
+        whole = pc.replace_with_mask(whole, is_foreign, foreign)
+    return pc.ascii_split_whitespace(pc.ascii_trim_whitespace(_translate(whole)))
 
 
 def word_shingles(words: pa.ListArray) -> Sets:
