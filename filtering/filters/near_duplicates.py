@@ -129,12 +129,5 @@ def _leave_out(messages: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(before[messages.offsets.to_numpy()]), messages.values.filter(keep))
 
 
-NEAR_DUPLICATES = Filter(
-    NearDuplicatesConfig,
-    ("pair_id", "messages", "margin"),
-    measure,
-    decide,
-    measured_by,
-    decides_on=("prompt",),
-    link=link,
-)
+READS = ("pair_id", "messages", "margin")
+NEAR_DUPLICATES = Filter(NearDuplicatesConfig, READS, measure, decide, measured_by, decides_on=("prompt",), link=link)

@@ -96,6 +96,8 @@ def link_prompts(source: FactSource, long_from: int, mapper: Mapper) -> pa.Table
         long_from: Words from which on a prompt is long.
         mapper: Where the work is done if there is much of it.
     """
+    if not sum(source.n_rows):
+        return LINKS.empty_table()
     facts = _read(source, ["id_low", "id_high", "prompt", "margin", "n_words", "words_size", "chars_size"])
     rows = _best_of_each(facts)
     tables = [LINKS.empty_table()]

@@ -1,19 +1,18 @@
-import os
 import subprocess
 import sys
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from filtering.facts import FactFolder
 from filtering.filtering import filter_parts
-from filtering.filters.near_duplicates import NEAR_DUPLICATES, NearDuplicatesConfig
+from filtering.filters.near_duplicates import NearDuplicatesConfig
 from filtering.near import linking
 from filtering.on_ray import ray_mapper
 from filtering.parts import list_parts
 from filtering.workers import IN_PROCESS
-from tests.filtering.near.test_linking import make_pairs
+from tests.filtering.near_pairs import make_pairs
 
 CONFIG = NearDuplicatesConfig(name="near_duplicates")
 
@@ -69,16 +68,10 @@ def test_near_duplicates_over_parts_are_those_found_in_process(mapper, tmp_path,
     on_ray = filter_parts(parts, [CONFIG], tmp_path / "ray", mapper)
     assert (on_ray.why == in_process.why).all()
     assert 5 < (in_process.why >= 0).sum() < 40
-    links = [
-        NEAR_DUPLICATES.link(FactFolder(path, [30] * 3), CONFIG, IN_PROCESS)
-        for path in (tmp_path / "ray").glob("near*")
-    ]
-    assert [one.num_rows for one in links] == [
-        pq.read_table(next((tmp_path / "facts").glob("near*/links.parquet"))).num_rows
-    ]
+    assert np.array_equal(on_ray.values, in_process.values, equal_nan=True)
 
 
 def test_missing_extra_says_what_to_install():
     code = "import sys; sys.modules['ray'] = None\nfrom filtering.on_ray import ray_mapper\nwith ray_mapper(): pass"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'ModuleNotFoundError: filtering on Ray needs Ray: pip install "prefloop[ray]"' in result.stderr

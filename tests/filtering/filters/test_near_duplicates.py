@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from filtering.config import FilteringConfig
 from filtering.filtering import filter_pairs
 from filtering.filters.near_duplicates import NEAR_DUPLICATES, NearDuplicatesConfig, measured_by
 from judging.schema import PAIRS
@@ -76,8 +77,6 @@ def test_equal_prompts_stay_whatever_their_case_and_punctuation():
 def test_survivor_dropped_by_an_earlier_filter_drops_nobody():
     records = [pair("a", words(50), 2.0, chosen="r"), pair("b", changed(words(50), 49))]
     filters = [{"name": "identical"}, {"name": "near_duplicates"}]
-    from filtering.config import FilteringConfig
-
     chosen = FilteringConfig.model_validate({"filters": filters}).chosen()
     tables = filter_pairs(pa.Table.from_pylist(records, schema=PAIRS), chosen)
     assert tables.kept["pair_id"].to_pylist() == ["b"]
