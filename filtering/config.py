@@ -4,15 +4,40 @@ from typing import Annotated, Any, Literal, Self  # Any: a filter's own fields
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
+from filtering.filters.constant_answers import ConstantAnswersConfig
+from filtering.filters.contamination import ContaminationConfig
+from filtering.filters.duplicate_prompts import DuplicatePromptsConfig
 from filtering.filters.duplicates import DuplicatesConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
+from filtering.filters.margin import MarginConfig
+from filtering.filters.near_duplicates import NearDuplicatesConfig
+from filtering.filters.prompt_selection import PromptSelectionConfig
+from filtering.filters.refusal import RefusalConfig
 from filtering.filters.repetition import RepetitionConfig
+from filtering.filters.second_annotator import SecondAnnotatorConfig
 from filtering.filters.similarity import SimilarityConfig
+from filtering.filters.source_cap import SourceCapConfig
 from filtering.filters.truncated import TruncatedConfig
+from filtering.filters.uncertainty import UncertaintyConfig
 
 FilterChoice = Annotated[
-    IdenticalConfig | SimilarityConfig | LengthConfig | TruncatedConfig | DuplicatesConfig | RepetitionConfig,
+    IdenticalConfig
+    | SimilarityConfig
+    | LengthConfig
+    | TruncatedConfig
+    | DuplicatesConfig
+    | RepetitionConfig
+    | ConstantAnswersConfig
+    | DuplicatePromptsConfig
+    | NearDuplicatesConfig
+    | RefusalConfig
+    | MarginConfig
+    | PromptSelectionConfig
+    | SecondAnnotatorConfig
+    | SourceCapConfig
+    | UncertaintyConfig
+    | ContaminationConfig,
     Field(discriminator="name"),
 ]
 Preset = Literal["light", "standard", "strict"]

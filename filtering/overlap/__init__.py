@@ -1,0 +1,1 @@
+"""Whether texts share runs of words with the texts of eval sets."""
