@@ -9,6 +9,7 @@ from filtering.filters.identical import IDENTICAL
 from filtering.filters.length import LENGTH
 from filtering.filters.margin import MARGIN
 from filtering.filters.near_duplicates import NEAR_DUPLICATES
+from filtering.filters.private import PRIVATE
 from filtering.filters.prompt_selection import PROMPT_SELECTION
 from filtering.filters.refusal import REFUSAL
 from filtering.filters.repetition import REPETITION
@@ -35,4 +36,5 @@ FILTERS: dict[str, Filter] = {
     "source_cap": SOURCE_CAP,
     "uncertainty": UNCERTAINTY,
     "contamination": CONTAMINATION,
+    "private": PRIVATE,
 }

@@ -12,6 +12,7 @@ from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
 from filtering.filters.margin import MarginConfig
 from filtering.filters.near_duplicates import NearDuplicatesConfig
+from filtering.filters.private import PrivateConfig
 from filtering.filters.prompt_selection import PromptSelectionConfig
 from filtering.filters.refusal import RefusalConfig
 from filtering.filters.repetition import RepetitionConfig
@@ -37,7 +38,8 @@ FilterChoice = Annotated[
     | SecondAnnotatorConfig
     | SourceCapConfig
     | UncertaintyConfig
-    | ContaminationConfig,
+    | ContaminationConfig
+    | PrivateConfig,
     Field(discriminator="name"),
 ]
 Preset = Literal["light", "standard", "strict"]

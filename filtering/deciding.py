@@ -6,7 +6,7 @@ Filters run in the recipe's order, each on what the ones before it left. Memory 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow as pa
 from filtering.catalogue import FILTERS
 from filtering.config import FilterChoice
 from filtering.filter import Facts, Filter, Ints
-from filtering.measured import Bools, Floats, Measured
+from filtering.measured import Bools, Context, Floats, Measured
 
 N_SAMPLES = 20
 _NEAR = 0.25  # of a threshold: what is farther off is no near miss
@@ -71,7 +71,7 @@ class Why(NamedTuple):
     reason: str
     threshold: float | None
     has_values: bool
-    context: Literal["prompt", "chosen", "rejected"]
+    context: Context
 
 
 class Sighting(NamedTuple):

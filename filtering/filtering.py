@@ -17,6 +17,7 @@ from filtering.config import FilterChoice
 from filtering.deciding import Decision, FunnelStep, Identities, Why, decide
 from filtering.facts import FactTable
 from filtering.filter import Mapper
+from filtering.measured import Context
 from filtering.measuring import filter_folder, identity_folder, measure_identity, measure_parts
 from filtering.parts import Part
 from filtering.texts import prompt_texts
@@ -160,7 +161,6 @@ def check_conservation(split: Split) -> None:
 
 
 def _write_drops(dropped: pa.Table, why: Why, values: np.ndarray) -> pa.Table:
-    texts = prompt_texts(dropped["messages"]) if why.context == "prompt" else dropped[why.context]
     n = dropped.num_rows
     columns = {
         "kind": pa.repeat("pair", n),
@@ -170,9 +170,16 @@ def _write_drops(dropped: pa.Table, why: Why, values: np.ndarray) -> pa.Table:
         "reason": pa.repeat(why.reason, n),
         "value": pa.array(values) if why.has_values else pa.nulls(n, pa.float64()),
         "threshold": pa.array([why.threshold] * n, pa.float64()),
-        "context": pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, CONTEXT_CHARS), "\n", " ").cast(pa.string()),
+        "context": _quote(dropped, why.context),
     }
     return pa.table([columns[name] for name in DROPS.names], schema=DROPS)
+
+
+def _quote(dropped: pa.Table, context: Context) -> pa.Array | pa.ChunkedArray:
+    if context == "none":
+        return pa.repeat("", dropped.num_rows)
+    texts = prompt_texts(dropped["messages"]) if context == "prompt" else dropped[context]
+    return pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, CONTEXT_CHARS), "\n", " ").cast(pa.string())
 
 
 def _arrays(tables: Sequence[pa.Table]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+Context = Literal["prompt", "chosen", "rejected", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Measured:
             pairs whose value is closest to the threshold are shown as near misses.
         threshold: What the values were held against; None likewise.
         reason: Why those that do not pass are dropped, a snake_case literal.
-        context: The text that the ledger quotes from.
+        context: The text that the ledger quotes from; none where a quotation would give away what is filtered out.
     """
 
     keep: Bools
     values: Floats | None
     threshold: float | None
     reason: str
-    context: Literal["prompt", "chosen", "rejected"] = "chosen"
+    context: Context = "chosen"

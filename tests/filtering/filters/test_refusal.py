@@ -125,11 +125,10 @@ def test_only_prompts_that_a_judge_calls_harmless_make_a_refusal_a_fault(tmp_pat
 
 def test_other_scores_in_the_same_file_are_read_again(tmp_path):
     path = tmp_path / "scores.parquet"
-    config = RefusalConfig(name="refusal", benign_scores=path)
     table = pairs((REFUSES, ANSWERS, 1.0))
-    for score, dropped in ((1.0, {"id0": "chosen_refuses"}), (0.0, {})):
-        pq.write_table(pa.table({"prompt_id": ["p0"], "score": [score]}), path)
-        assert drops(table, config) == dropped
+    for score, dropped in ((1.0, {"id0": "chosen_refuses"}), (0.25, {})):
+        pq.write_table(pa.table({"prompt_id": ["p0"] * int(4 * score), "score": [score] * int(4 * score)}), path)
+        assert drops(table, RefusalConfig(name="refusal", benign_scores=path)) == dropped
 
 
 def test_cap_keeps_the_refusals_with_the_largest_margins():
