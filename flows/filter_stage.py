@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any  # JSON values
 
-import pyarrow as pa
-
 from evaluation.funnel_page import write_funnel_page
 from filtering.config import FilterChoice
 from filtering.deciding import Decision

@@ -76,7 +76,7 @@ def test_a_dataset_is_loaded_as_its_card_says(prefloop, pairs, tmp_path, monkeyp
     card = (folder / "README.md").read_text()
     assert f"100 pairs were filtered with prefloop, {N} were kept." in card
     names: dict = {}
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path)
     exec(re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1), names)
     loaded = names["pairs"]
     assert isinstance(loaded, DatasetDict)
