@@ -11,7 +11,7 @@ from filtering.formats.dataset_folder import SCHEMA, SplitCounts
 _LOADING = """```python
 from datasets import load_dataset
 
-pairs = load_dataset(".")  # this folder, or its name on the Hub
+pairs = load_dataset({folder})  # or its name on the Hub
 print(pairs["{split}"][0]["prompt"])
 ```"""
 _MAX_SOURCES = 20
@@ -74,7 +74,7 @@ def write_card(name: str, splits: dict[str, SplitCounts], eval_share: float, fun
                 f"# {name}",
                 "Preference pairs: a conversation, a better and a worse answer to it.",
                 "## Load",
-                _LOADING.replace("{split}", next(iter(splits))),
+                _LOADING.format(folder=json.dumps(f"./{name}", ensure_ascii=False), split=next(iter(splits))),
                 "The columns are those of TRL's `DPOTrainer`; it leaves the others aside.",
                 "## Splits",
                 _splits(splits),
