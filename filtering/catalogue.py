@@ -5,6 +5,7 @@ from filtering.filters.constant_answers import CONSTANT_ANSWERS
 from filtering.filters.contamination import CONTAMINATION
 from filtering.filters.duplicate_prompts import DUPLICATE_PROMPTS
 from filtering.filters.duplicates import DUPLICATES
+from filtering.filters.embedding import EMBEDDING
 from filtering.filters.identical import IDENTICAL
 from filtering.filters.length import LENGTH
 from filtering.filters.margin import MARGIN
@@ -37,4 +38,5 @@ FILTERS: dict[str, Filter] = {
     "uncertainty": UNCERTAINTY,
     "contamination": CONTAMINATION,
     "private": PRIVATE,
+    "embedding": EMBEDDING,
 }

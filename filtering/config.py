@@ -8,6 +8,7 @@ from filtering.filters.constant_answers import ConstantAnswersConfig
 from filtering.filters.contamination import ContaminationConfig
 from filtering.filters.duplicate_prompts import DuplicatePromptsConfig
 from filtering.filters.duplicates import DuplicatesConfig
+from filtering.filters.embedding import EmbeddingConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
 from filtering.filters.margin import MarginConfig
@@ -39,7 +40,8 @@ FilterChoice = Annotated[
     | SourceCapConfig
     | UncertaintyConfig
     | ContaminationConfig
-    | PrivateConfig,
+    | PrivateConfig
+    | EmbeddingConfig,
     Field(discriminator="name"),
 ]
 Preset = Literal["light", "standard", "strict"]

@@ -23,6 +23,7 @@ from filtering.parts import Part
 from filtering.texts import prompt_texts
 from filtering.workers import IN_PROCESS
 from generation.schema import CONTEXT_CHARS, DROPS
+from judging.schema import PAIRS
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +63,7 @@ def filter_pairs(pairs: pa.Table, filters: Sequence[FilterChoice]) -> FilterTabl
         ValueError: If a pair_id stands twice.
         RuntimeError: If pairs were lost on the way.
     """
-
-    def read(config: FilterChoice, columns: list[str] | None) -> tuple[dict[str, np.ndarray], pa.Table | None]:
-        found = FILTERS[config.name]
-        facts = found.measure(pairs, config)
-        links = None if found.link is None else found.link(FactTable(facts), config, IN_PROCESS)
-        return _arrays([facts.select(columns or facts.column_names)]), links
-
-    identities = Identities.read([measure_identity(pairs)])
-    _check_ids(identities, lambda row: pairs["pair_id"][row].as_py())
-    decision = decide(identities, filters, read)
+    decision = _decide_in_memory(pairs, filters)
     split = split_pairs(pairs, decision, 0)
     _log(decision)
     return FilterTables(split.kept, split.drops, decision.funnel)
@@ -99,6 +91,8 @@ def filter_parts(
     Raises:
         ValueError: If a pair_id stands twice.
     """
+    if not parts:
+        return _decide_in_memory(PAIRS.empty_table(), filters)
     measure_parts(parts, filters, facts, mapper, on_rows)
     identity = identity_folder(facts, parts)
     columns = ["low", "high", "margin", "source"]
@@ -158,6 +152,18 @@ def check_conservation(split: Split) -> None:
             f"filtering lost or doubled pairs: {len(pairs)} in, {len(split.kept)} kept + {len(split.drops)} dropped, "
             f"{len(out.unique())} of them distinct"
         )
+
+
+def _decide_in_memory(pairs: pa.Table, filters: Sequence[FilterChoice]) -> Decision:
+    def read(config: FilterChoice, columns: list[str] | None) -> tuple[dict[str, np.ndarray], pa.Table | None]:
+        found = FILTERS[config.name]
+        facts = found.measure(pairs, config)
+        links = None if found.link is None else found.link(FactTable(facts), config, IN_PROCESS)
+        return _arrays([facts.select(columns or facts.column_names)]), links
+
+    identities = Identities.read([measure_identity(pairs)])
+    _check_ids(identities, lambda row: pairs["pair_id"][row].as_py())
+    return decide(identities, filters, read)
 
 
 def _write_drops(dropped: pa.Table, why: Why, values: np.ndarray) -> pa.Table:
