@@ -1,9 +1,16 @@
 """Which scripts a text is written in, and which language, as far as pairs are compared by them."""
 
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported.
+
 import re
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filtering.measured import Bools
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -37,6 +44,15 @@ _NAMES_LANGUAGE = re.compile(
     re.IGNORECASE,
 )
 _NO_LETTERS = re.compile(r"[\W\d_]+")
+
+
+# Whatever stands outside these blocks of Latin letters, punctuation, symbols and emoji.
+_NOT_LATIN = r"[^\x00-\x{24F}\x{300}-\x{36F}\x{1E00}-\x{1EFF}\x{2000}-\x{2BFF}\x{FE00}-\x{FE0F}\x{FFF0}-\x{1FAFF}]"
+
+
+def has_other_scripts(texts: pa.ChunkedArray) -> Bools:
+    """Say quickly which texts may have letters of other scripts than Latin; where not, count_scripts finds none."""
+    return pc.match_substring_regex(texts, _NOT_LATIN).to_numpy()
 
 
 def count_scripts(text: str) -> Ints:

@@ -10,20 +10,16 @@ with a code block, pass, and so does an answer in any script that the prompt has
 Left out: broken characters of the rejected text, a mix of languages within one answer.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# pyarrow.compute makes its functions when it is imported.
-
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple  # Any: JSON values
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from filtering.encoding import count_traces
 from filtering.filter import Facts, Filter, FilterConfig
-from filtering.language import count_scripts, load_language_finder, names_language
+from filtering.language import count_scripts, has_other_scripts, load_language_finder, names_language
 from filtering.measured import Bools, Measured
 from filtering.texts import prompt_texts
 
@@ -52,7 +48,7 @@ class Writing(NamedTuple):
     Attributes:
         letters: Letters of the text with fewer of them.
         shared_script: Share of the answer's letters in scripts of the prompt, in [0, 1]; 1 = it has none.
-        may_differ: Whether the prompt may ask for another script or language.
+        may_differ: Whether the prompt may ask for another script or language; False where nothing differs.
         other_language: Probability of the less certain of two different languages; 0 = the same one, or not looked at.
     """
 
@@ -71,8 +67,8 @@ def measure(pairs: pa.Table, config: MismatchConfig) -> pa.Table:
     """Count broken characters, and compare how prompt and chosen answer are written."""
     prompts, chosen = prompt_texts(pairs["messages"]), pairs["chosen"]
     find = load_language_finder() if config.language else None
-    is_plain = pc.and_(pc.string_is_ascii(prompts), pc.string_is_ascii(chosen)).to_numpy()
-    alike = Writing(0, 1.0, True, 0.0)
+    is_plain = ~(has_other_scripts(prompts) | has_other_scripts(chosen))
+    alike = Writing(0, 1.0, False, 0.0)
     writings = [
         alike if is_plain[row] and find is None else _compare(pairs["messages"][row].as_py(), chosen[row].as_py(), find)
         for row in range(pairs.num_rows)
@@ -117,8 +113,10 @@ def _compare(messages: list[dict[str, str]], chosen: str, find: LanguageFinder |
     in_prompt, in_chosen = count_scripts(prompt), count_scripts(chosen)
     n_chosen = int(in_chosen.sum())
     shared = float(in_chosen[in_prompt > 0].sum() / n_chosen) if n_chosen else 1.0
+    other = 0.0 if find is None else _other_language(prompt, chosen, find)
+    if shared == 1 and other == 0:
+        return Writing(min(int(in_prompt.sum()), n_chosen), 1.0, False, 0.0)
     may_differ = "```" in whole or "```" in chosen or names_language(whole)
-    other = 0.0 if find is None or may_differ else _other_language(prompt, chosen, find)
     return Writing(min(int(in_prompt.sum()), n_chosen), shared, may_differ, other)
 
 
