@@ -43,10 +43,11 @@ def band_keys(sets: Sets) -> Signatures:
         )
         flat = itertools.chain.from_iterable(matrix.to_rows())
         signatures[begin:end] = np.fromiter(flat, np.uint32, (end - begin) * N_PERMUTATIONS).reshape(end - begin, -1)
-    return _mix(signatures)
+    return hash_bands(signatures)
 
 
-def _mix(signatures: Signatures) -> Signatures:
+def hash_bands(signatures: Signatures) -> Signatures:
+    """Give 32 bits of a hash of each band's four numbers (multiply-shift)."""
     halves = signatures.view(np.uint64).reshape(len(signatures), N_BANDS, 2)
     mixed = halves[:, :, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, :, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
     return (mixed >> np.uint64(32)).astype(np.uint32)
