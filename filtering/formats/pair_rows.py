@@ -17,6 +17,7 @@ from judging.schema import PAIRS
 
 ID_COLUMNS = ("pair_id", "id", "uid", "uuid")
 _SOURCES = ("source", "dataset")
+_SPLITS = ("train", "eval", "vault")
 _SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 _MAX_CHARS = 64_000_000
 READ_BESIDE = (*ID_COLUMNS, *_SOURCES, *(name for names in _SCORES for name in names), "margin")
@@ -151,11 +152,18 @@ def _complete(pair: Row, row: Row, id: str, origin: Origin) -> Row:
         "chosen_id": pair.get("chosen_id") or hash_answer(prompt_id, pair["chosen"]),
         "rejected_id": pair.get("rejected_id") or hash_answer(prompt_id, pair["rejected"]),
         "source": source if source is None or isinstance(source, str) else json.dumps(source, default=str),
-        "split": pair.get("split") or "train",
+        "split": _split(pair),
         "chosen_score": chosen,
         "rejected_score": rejected,
         "margin": margin,
     }
+
+
+def _split(pair: Row) -> str:
+    split = pair.get("split") or "train"
+    if split not in _SPLITS:
+        raise MisfitError("split", split, f"one of {', '.join(_SPLITS)}")
+    return split
 
 
 def _scores(row: Row) -> tuple[float | None, float | None]:

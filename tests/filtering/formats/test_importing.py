@@ -181,6 +181,12 @@ def test_our_own_pairs_stay_as_they_are(tmp_path):
     assert (imported.format, pairs_of(imported).to_pylist()) == ("prefloop", [pair])
 
 
+def test_a_split_of_our_own_pairs_is_one_that_there_is(tmp_path):
+    row = {"messages": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b", "split": "test"}
+    with pytest.raises(ValueError, match=r"row 1: split is a text \('test'\), not one of train, eval, vault"):
+        run(tmp_path, row)
+
+
 TEXT = st.none() | st.text(max_size=4)
 ROWS = st.lists(st.fixed_dictionaries({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}), min_size=1, max_size=9)
 
