@@ -1,12 +1,13 @@
 """Drop pairs whose two texts mean nearly the same, by the cosine of their embeddings.
 
 It finds paraphrases, which differ in letters and not in sense; a similar pair lowers the likelihood of its chosen text
-as well (likelihood displacement, 2410.08847, whose CHES score needs the policy's hidden states and is left out). A
-small model on a CPU takes some milliseconds a text, a hundred times what all other filters take together, so it is an
-option: it needs the extra `embed` and a model.
+as well (likelihood displacement, 2410.08847, whose CHES score needs the policy's hidden states and is left out). Even a
+small model takes up to a tenth of a second of a CPU for a text of 256 tokens, far more than all other filters together,
+so it is an option: it needs the extra `embed` and a model.
 
 A model reads a text up to its limit (256 tokens for all-MiniLM-L6-v2, some 1,000 characters). Two answers with one
-beginning look equal to it, so pairs with a longer text are kept unless asked for; how many is logged.
+beginning look equal to it, so pairs with a longer text are kept, and not embedded, unless asked for; how many
+is logged.
 """
 
 import logging
@@ -55,7 +56,7 @@ class EmbeddingConfig(FilterConfig, frozen=True):
 
 
 def measure(pairs: pa.Table, config: EmbeddingConfig) -> pa.Table:
-    """Embed both texts of each pair and take the cosine.
+    """Embed both texts of each pair and take the cosine; NaN where a text is too long to be compared.
 
     Raises:
         ImportError: The extra `embed` is not installed.
@@ -63,7 +64,10 @@ def measure(pairs: pa.Table, config: EmbeddingConfig) -> pa.Table:
     embedder = load_embedder(config.model, config.revision, config.device, config.batch_size)
     chosen, rejected = pairs["chosen"].to_pylist(), pairs["rejected"].to_pylist()
     is_cut = embedder.is_cut(chosen) | embedder.is_cut(rejected)
-    return pa.table({"cosine": cosines(embedder, chosen, rejected).astype(np.float32), "is_cut": is_cut})
+    rows = np.arange(len(pairs)) if config.long_texts == "compare_beginnings" else np.flatnonzero(~is_cut)
+    cosine = np.full(len(pairs), np.nan, dtype=np.float32)
+    cosine[rows] = cosines(embedder, [chosen[row] for row in rows], [rejected[row] for row in rows])
+    return pa.table({"cosine": cosine, "is_cut": is_cut})
 
 
 def decide(facts: Facts, config: EmbeddingConfig) -> list[Measured]:
@@ -73,8 +77,6 @@ def decide(facts: Facts, config: EmbeddingConfig) -> list[Measured]:
         log.warning(
             "%d of %d pairs have a text longer than %s reads: %s", n_cut, len(facts), config.model, config.long_texts
         )
-    if config.long_texts == "keep":
-        cosine = np.where(is_cut, np.nan, cosine)
     return [Measured(~(cosine > config.max_similarity), cosine, config.max_similarity, "embedding_similarity")]
 
 
@@ -88,7 +90,7 @@ def cosines(embedder: Embedder, first: Sequence[str], second: Sequence[str]) -> 
 
 
 def _measured_by(config: EmbeddingConfig) -> dict[str, Any]:
-    return {"model": model_identity(config.model, config.revision)}
+    return {"model": model_identity(config.model, config.revision), "long_texts": config.long_texts}
 
 
 EMBEDDING = Filter(EmbeddingConfig, ("chosen", "rejected"), measure, decide, _measured_by)

@@ -1,5 +1,4 @@
 import logging
-import shutil
 import subprocess
 import sys
 
@@ -64,10 +63,7 @@ def test_cosine_is_symmetric_and_in_range(texts):
 def test_model_tells_a_paraphrase_from_another_text(model):
     facts = EMBEDDING.measure(pairs(PARAPHRASES, OTHERS, ("same", "same")), config(model))
     paraphrase, other, same = facts["cosine"].to_pylist()
-    # The model's card gives no figures for these; sentence-transformers itself gives .95 and .0.
-    assert same == pytest.approx(1.0, abs=1e-5)
-    assert 0.9 < paraphrase < 0.99
-    assert other < 0.2
+    assert (paraphrase, other, same) == pytest.approx((0.952, 0.016, 1.0), abs=1e-3)
     assert facts["cosine"].type == pa.float32()
 
 
@@ -90,12 +86,13 @@ def test_texts_longer_than_the_model_reads_are_counted_and_not_taken_for_equal(m
     table = pairs((beginning + "Yes, do it.", beginning + "No, never."), ("x" * 5_000_000, "y" * 5_000_000))
     facts = EMBEDDING.measure(table, config(model))
     assert facts["is_cut"].to_pylist() == [True, True]
-    assert facts["cosine"].to_pylist()[0] == pytest.approx(1.0, abs=1e-5)
+    assert np.isnan(facts["cosine"].to_numpy()).all()
     with caplog.at_level(logging.WARNING):
         assert len(filter_pairs(table, [config(model)]).kept) == 2
     assert f"2 of 2 pairs have a text longer than {model} reads: keep" in caplog.text
-    compared = filter_pairs(table, [config(model, long_texts="compare_beginnings")])
-    assert "id0" in compared.drops["id"].to_pylist()
+    compare = config(model, long_texts="compare_beginnings")
+    assert filter_pairs(table, [compare]).drops["value"].to_pylist()[0] == pytest.approx(1.0, abs=1e-5)
+    assert EMBEDDING.measured_by(compare) != EMBEDDING.measured_by(config(model))
 
 
 @pytest.mark.slow
@@ -112,7 +109,7 @@ def test_empty_texts_have_cosines_too(model):
 def test_facts_of_a_pair_do_not_hang_on_the_others_but_for_rounding(model, rows):
     whole = EMBEDDING.measure(pairs(*rows), config(model))
     alone = pa.concat_tables([EMBEDDING.measure(pairs(row), config(model)) for row in rows])
-    assert whole["cosine"].to_numpy() == pytest.approx(alone["cosine"].to_numpy(), abs=1e-5)
+    assert whole["cosine"].to_numpy() == pytest.approx(alone["cosine"].to_numpy(), abs=1e-5, nan_ok=True)
     assert whole["is_cut"].equals(alone["is_cut"])
 
 
@@ -130,7 +127,6 @@ def test_facts_hang_on_the_weights_and_not_on_where_they_lie(tmp_path):
     (tmp_path / "two" / "model.safetensors").write_bytes(b"other weights")
     assert model_identity(str(tmp_path / "one"), None) != model_identity(str(tmp_path / "two"), None)
     assert model_identity("a/b", "c0ffee") == {"model": "a/b", "revision": "c0ffee"}
-    shutil.rmtree(tmp_path / "one")
 
 
 def test_model_without_fixed_weights_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 import base64
 import json
 import socket
+import subprocess
+import sys
 import time
 
 import pyarrow as pa
@@ -148,6 +150,30 @@ def test_nothing_is_fetched_from_the_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert count("anna@kth.se", "email") == 1
     assert count_secrets(pa.chunked_array([[SECRETS["stripe"], SECRETS["slack"]]])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "said"),
+    [
+        (
+            "presidio_analyzer",
+            "personal_data import count_personal as f; f(pa.chunked_array([['a@b.se']]), 'email')",
+            "Presidio",
+        ),
+        (
+            "detect_secrets",
+            "access_secrets import count_secrets as f; f(pa.chunked_array([['PRIVATE KEY']]))",
+            "detect-secrets",
+        ),
+    ],
+)
+def test_missing_extra_is_named(module, call, said):
+    code = (
+        f"import sys; sys.modules['{module}'] = None\nimport pyarrow as pa\n"
+        f"try:\n    from filtering.{call}\nexcept ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f'needs {said}: pip install "prefloop[pii]"' in done.stdout
 
 
 @pytest.mark.parametrize("fields", [{"entities": [], "secrets": False}, {"texts": []}, {"entities": ["name"]}])
