@@ -59,14 +59,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     def ours() -> np.ndarray:
         return np.nan_to_num(measure(table, config)["similarity"].to_numpy())
 
+    def run_cpdist(one: list[str], other: list[str]) -> np.ndarray:
+        scorer = SCORERS[options.scorer]
+        return cpdist(one, other, scorer=scorer, score_cutoff=options.cutoff, dtype=np.float64, workers=-1)
+
     def bare() -> np.ndarray:
-        return cpdist(
-            chosen, rejected, scorer=SCORERS[options.scorer], score_cutoff=options.cutoff, dtype=np.float64, workers=-1
-        )
+        return run_cpdist(chosen, rejected)
 
     def with_lists() -> np.ndarray:
-        table["chosen"].to_pylist(), table["rejected"].to_pylist()
-        return bare()
+        return run_cpdist(table["chosen"].to_pylist(), table["rejected"].to_pylist())
 
     same = bool(np.array_equal(ours(), bare()))
     turns = [(_cpu(ours), _cpu(bare), _cpu(with_lists)) for _ in range(options.repeats)]

@@ -9,6 +9,7 @@ from filtering.filters.embedding import EMBEDDING
 from filtering.filters.identical import IDENTICAL
 from filtering.filters.length import LENGTH
 from filtering.filters.margin import MARGIN
+from filtering.filters.mismatch import MISMATCH
 from filtering.filters.near_duplicates import NEAR_DUPLICATES
 from filtering.filters.private import PRIVATE
 from filtering.filters.prompt_selection import PROMPT_SELECTION
@@ -25,6 +26,7 @@ FILTERS: dict[str, Filter] = {
     "similarity": SIMILARITY,
     "length": LENGTH,
     "truncated": TRUNCATED,
+    "mismatch": MISMATCH,
     "duplicates": DUPLICATES,
     "repetition": REPETITION,
     "constant_answers": CONSTANT_ANSWERS,

@@ -12,6 +12,7 @@ from filtering.filters.embedding import EmbeddingConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
 from filtering.filters.margin import MarginConfig
+from filtering.filters.mismatch import MismatchConfig
 from filtering.filters.near_duplicates import NearDuplicatesConfig
 from filtering.filters.private import PrivateConfig
 from filtering.filters.prompt_selection import PromptSelectionConfig
@@ -28,6 +29,7 @@ FilterChoice = Annotated[
     | SimilarityConfig
     | LengthConfig
     | TruncatedConfig
+    | MismatchConfig
     | DuplicatesConfig
     | RepetitionConfig
     | ConstantAnswersConfig

@@ -12,12 +12,6 @@ def prompt_texts(messages: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([_join(chunk) for chunk in messages.chunks], pa.large_string())
 
 
-def normalise_spaces(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give each text in NFKC form, trimmed, with each run of white space as one space."""
-    words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pc.utf8_normalize(texts, "NFKC")))
-    return pc.binary_join(words, " ")
-
-
 def _join(messages: pa.ListArray) -> pa.LargeStringArray:
     contents = pa.ListArray.from_arrays(messages.offsets, pc.struct_field(messages.values, "content"))
     return pc.binary_join(contents, "\n").cast(pa.large_string())
