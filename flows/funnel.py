@@ -16,6 +16,8 @@ from filtering.deciding import Decision, FunnelStep, Sighting
 from filtering.filtering import Split
 from filtering.texts import prompt_texts
 
+_NOT_SHOWN = "(not shown)"
+
 
 class Spotter:
     """Sees all pairs once, part by part, and remembers what the page shows of them."""
@@ -78,10 +80,12 @@ class Spotter:
             {reason: value for reason, value in thresholds.items() if value is not None},
             step.sources,
             config.model_dump(mode="json", exclude={"name"}),
-            [self._sample(one) for one in step.dropped],
-            [self._sample(one) for one in step.near_misses],
+            [self._sample(step.step, one) for one in step.dropped],
+            [self._sample(step.step, one) for one in step.near_misses],
         )
 
-    def _sample(self, sighting: Sighting) -> SampleRow:
+    def _sample(self, step: str, sighting: Sighting) -> SampleRow:
         pair_id, *texts = self._texts[sighting.row]
+        if any(why[:2] == (step, sighting.reason) and why.context == "none" for why in self._decision.whys):
+            texts = [_NOT_SHOWN] * 3  # the filter found something that nobody is to read
         return sample_row((pair_id, sighting.reason, sighting.value, sighting.threshold), *texts)
