@@ -1,6 +1,7 @@
 """All filters by name. A new one is one file in `filtering.filters`, one line here and one in `filtering.config`."""
 
 from filtering.filter import Filter
+from filtering.filters.cluster_cap import CLUSTER_CAP
 from filtering.filters.constant_answers import CONSTANT_ANSWERS
 from filtering.filters.contamination import CONTAMINATION
 from filtering.filters.duplicate_prompts import DUPLICATE_PROMPTS
@@ -41,4 +42,5 @@ FILTERS: dict[str, Filter] = {
     "contamination": CONTAMINATION,
     "private": PRIVATE,
     "embedding": EMBEDDING,
+    "cluster_cap": CLUSTER_CAP,
 }

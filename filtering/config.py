@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self  # Any: a filter's own fields
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
+from filtering.filters.cluster_cap import ClusterCapConfig
 from filtering.filters.constant_answers import ConstantAnswersConfig
 from filtering.filters.contamination import ContaminationConfig
 from filtering.filters.duplicate_prompts import DuplicatePromptsConfig
@@ -43,7 +44,8 @@ FilterChoice = Annotated[
     | UncertaintyConfig
     | ContaminationConfig
     | PrivateConfig
-    | EmbeddingConfig,
+    | EmbeddingConfig
+    | ClusterCapConfig,
     Field(discriminator="name"),
 ]
 Preset = Literal["light", "standard", "strict"]

@@ -40,8 +40,8 @@ def measure(pairs: pa.Table, _: SourceCapConfig) -> pa.Table:
     """Hash the sources."""
     coded = pairs["source"].combine_chunks().dictionary_encode(null_encoding="encode")
     names = coded.dictionary.to_pylist()
-    hashes = np.array([_UNKNOWN if name is None else xxhash.xxh3_64_intdigest(name) for name in names], dtype=np.uint64)
-    return pa.table({"source": hashes[coded.indices.to_numpy(zero_copy_only=False)]})
+    hashes = [_UNKNOWN if name is None else xxhash.xxh3_64_intdigest(name.encode()) for name in names]
+    return pa.table({"source": np.array(hashes, dtype=np.uint64)[coded.indices.to_numpy(zero_copy_only=False)]})
 
 
 def decide(facts: Facts, config: SourceCapConfig) -> list[Measured]:

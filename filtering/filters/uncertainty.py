@@ -49,7 +49,8 @@ def decide(facts: Facts, config: UncertaintyConfig) -> list[Measured]:
     if (most := config.max_ratio) is not None:
         # A judge that is sure of a tie does not disagree with itself; `margin` is the filter of ties.
         ratio = np.where(uncertainty > 0, np.inf, 0.0)
-        np.divide(uncertainty, margin, out=ratio, where=(margin > 0) & np.isfinite(uncertainty) & np.isfinite(margin))
+        with np.errstate(over="ignore"):
+            np.divide(uncertainty, margin, out=ratio, where=(margin > 0) & np.isfinite(uncertainty))
         unknown |= np.isnan(margin)
         found.append(Measured(unknown | (ratio <= most), ratio, most, "uncertain_margin"))
     if config.unknown == "drop":

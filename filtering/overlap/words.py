@@ -22,7 +22,7 @@ from filtering.filter import Ints
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
-_BLOCK_BYTES = 1 << 18  # of text; a block takes some 40 times as much memory
+_BLOCK_BYTES = 1 << 20  # of text; a block takes some 40 times as much memory
 _LETTER_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 _WORD_BASE = 0xD6E8FEB86659FD93
 _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"

@@ -14,7 +14,52 @@ from filtering.filtering import filter_pairs
 from filtering.filters.contamination import CONTAMINATION, ContaminationConfig, measure
 from judging.schema import PAIRS
 
-WORDS = ["a", "farmer", "sells", "forty", "eggs", "on", "monday", "and", "twice", "as", "many", "on", "tuesday", "then", "gives", "nine", "to", "her", "neighbour", "who", "bakes", "three", "cakes", "with", "two", "eggs", "each", "how", "many", "eggs", "does", "she", "still", "have", "when", "every", "basket", "holds", "exactly", "five", "of", "them", "at", "noon"]
+WORDS = [
+    "a",
+    "farmer",
+    "sells",
+    "forty",
+    "eggs",
+    "on",
+    "monday",
+    "and",
+    "twice",
+    "as",
+    "many",
+    "on",
+    "tuesday",
+    "then",
+    "gives",
+    "nine",
+    "to",
+    "her",
+    "neighbour",
+    "who",
+    "bakes",
+    "three",
+    "cakes",
+    "with",
+    "two",
+    "eggs",
+    "each",
+    "how",
+    "many",
+    "eggs",
+    "does",
+    "she",
+    "still",
+    "have",
+    "when",
+    "every",
+    "basket",
+    "holds",
+    "exactly",
+    "five",
+    "of",
+    "them",
+    "at",
+    "noon",
+]
 QUESTION = " ".join(WORDS).capitalize() + "?"
 
 
