@@ -186,3 +186,14 @@ def test_who_survives_among_equal_margins_hangs_on_ids(margins, random):
     survivors = kept(records)
     assert len(survivors) == 1
     assert kept(random.sample(records, len(records))) == survivors
+
+
+def test_facts_of_a_slice_are_those_of_its_rows():
+    records = [pair(f"id{at}", words(25 + 5 * at, at), system="Be brief." if at % 2 else None) for at in range(5)]
+    table = pa.Table.from_pylist(records, schema=PAIRS)
+    config = NearDuplicatesConfig(name="near_duplicates")
+    facts = NEAR_DUPLICATES.measure(table, config)
+    assert NEAR_DUPLICATES.measure(table.slice(1, 3), config).equals(facts.slice(1, 3))
+    assert facts["n_words"].to_pylist() == [25, 30, 35, 40, 45]
+    assert [bool(size) for size in facts["chars_size"].to_pylist()] == [True, True, True, False, False]
+    assert [bool(size) for size in facts["words_size"].to_pylist()] == [False, False, True, True, True]
