@@ -52,20 +52,29 @@ Preset = Literal["light", "standard", "strict"]
 
 # Cheap filters first, and those that compare pairs with each other after those that look at one.
 PRESETS: dict[Preset, list[dict[str, Any]]] = {
-    "light": [{"name": "identical"}, {"name": "truncated"}, {"name": "duplicates"}],
+    "light": [{"name": "identical"}, {"name": "truncated"}, {"name": "mismatch"}, {"name": "duplicates"}],
     "standard": [
         {"name": "identical"},
         {"name": "truncated"},
+        {"name": "mismatch"},
         {"name": "length"},
         {"name": "similarity"},
+        {"name": "repetition"},
         {"name": "duplicates"},
+        {"name": "constant_answers"},
+        {"name": "near_duplicates"},
     ],
     "strict": [
         {"name": "identical"},
-        {"name": "truncated"},
+        {"name": "truncated", "max_rejected_share": 0.1},
+        {"name": "mismatch"},
         {"name": "length", "max_ratio": 3.0},
-        {"name": "similarity", "max_similarity": 0.8},
+        {"name": "similarity", "max_similarity": 0.8, "measure_from": 0.7},
+        {"name": "repetition", "sides": "either"},
+        {"name": "uncertainty"},
         {"name": "duplicates"},
+        {"name": "constant_answers"},
+        {"name": "near_duplicates", "min_jaccard": 0.7},
     ],
 }
 

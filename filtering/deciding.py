@@ -17,6 +17,7 @@ from filtering.filter import Facts, Filter, Ints
 from filtering.measured import Bools, Context, Floats, Measured
 
 N_SAMPLES = 20
+_TINY = 1e-9
 _NEAR = 0.25  # of a threshold: what is farther off is no near miss
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
@@ -177,7 +178,9 @@ def _first_failed(measured: Sequence[Measured], n_rows: int) -> Ints:
 
 
 def _count(step: str, identities: Identities, rows: Ints, measured: Sequence[Measured], failed: Ints) -> FunnelStep:
-    counts = Counter({one.reason: int((failed == index).sum()) for index, one in enumerate(measured)})
+    counts: Counter[str] = Counter()
+    for index, one in enumerate(measured):  # several may share a reason: one for each text, say
+        counts[one.reason] += int((failed == index).sum())
     n_sources = len(identities.sources)
     n_in = np.bincount(identities.source[rows], minlength=n_sources)
     n_dropped = np.bincount(identities.source[rows[failed >= 0]], minlength=n_sources)
@@ -201,7 +204,8 @@ def _near_misses(rows: Ints, measured: Sequence[Measured], failed: Ints) -> list
     for one in measured:
         if one.values is None or one.threshold is None:
             continue
-        distance = np.abs(one.values - one.threshold) / (abs(one.threshold) or 1.0)
+        scale = abs(one.threshold) if abs(one.threshold) > _TINY else 1.0
+        distance = np.abs(one.values - one.threshold) / scale
         distance[(failed >= 0) | ~(distance <= _NEAR)] = np.inf
         closest = np.argsort(distance, kind="stable")[:N_SAMPLES]
         near += [

@@ -52,8 +52,8 @@ def test_near_misses_are_measured_from_the_floor_on():
 
 
 def test_higher_threshold_needs_no_new_measuring_and_a_lower_one_does():
-    assert measured_by(config(max_similarity=0.95)) == measured_by(config()) == {"scorer": "indel", "floor": 0.9}
-    assert measured_by(config(max_similarity=0.8)) == {"scorer": "indel", "floor": 0.8}
+    assert measured_by(config(max_similarity=0.95)) == measured_by(config()) == {"scorer": "indel", "floor": 0.8}
+    assert measured_by(config(max_similarity=0.7)) == {"scorer": "indel", "floor": 0.7}
     jaccard = measured_by(config(scorer="jaccard", max_similarity=0.5))
     assert jaccard == measured_by(config(scorer="jaccard")) == {"scorer": "jaccard", "ngram_words": 1}
 
