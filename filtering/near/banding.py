@@ -3,10 +3,10 @@
 Sets with one key of a band are a bucket. In a bucket of up to 64 everyone is compared with everyone. A larger one,
 such as thousands of prompts from one template make, is not: that would take the square of its size. There everyone is
 compared with the 4 best of the bucket (sets are numbered best first), and the bucket is cut by the keys of the next
-bands until at most 16 are left, who are compared with each other. So a set is met by at most 64 others a band. In a
-template's bucket two sets of similarity s are then sure to be compared only if they share several bands in a row: of
-pairs at 0.8, 99.6 % share some two neighbours of the 32 and 90 % some three. What a bucket gives hangs on the sets
-alone, never on the order of rows.
+bands until at most 16 are left, who are compared with each other. So a set meets at most 64 others a band, and
+10,000 prompts of one template take 2 CPU-seconds. The price: in such a bucket two sets are sure to meet only if they
+share some bands in a row. Two in a row are shared by 98.9 % of pairs at a similarity of 0.8 and by all at 0.9, three by
+78 % and 99.7 %. What a bucket gives hangs on the sets alone, never on the order of rows.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Facts of all parts in, similar prompts out: banded join, then an exact check that reads the sets it needs.
 
-Equal prompts are one to begin with. Memory: some 50 bytes a pair, the keys of a few bands, the candidates found so far
-up to a limit, and two blocks of sets.
+Equal prompts are one to begin with. Memory: the keys of a few bands, in all some 130 bytes a pair, the candidates found
+so far up to a limit, and two blocks of sets.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ LINKS = pa.schema([("first", pa.uint64()), ("second", pa.uint64()), ("jaccard", 
 
 # Similarities below it are not kept: a chance of 1 in 8 at most to have been met.
 FLOOR = 0.5
-# Below it, starting processes costs more than they save.
-MAPPED_FROM = 200_000
+# Prompts below which starting processes costs more than they save: a million take 10 CPU-seconds here, 14 in two.
+MAPPED_FROM = 2_000_000
 _BANDS_A_TASK = 4
 _MAX_CANDIDATES = 4_000_000
 _MAX_BLOCK = 8_000_000
@@ -98,14 +98,10 @@ def link_prompts(source: FactSource, long_from: int, mapper: Mapper) -> pa.Table
     """
     if not sum(source.n_rows):
         return LINKS.empty_table()
-    facts = _read(source, ["id_low", "id_high", "prompt", "margin", "n_words", "words_size", "chars_size"])
-    rows = _best_of_each(facts)
+    mapper = mapper if sum(source.n_rows) >= MAPPED_FROM else IN_PROCESS
     tables = [LINKS.empty_table()]
-    for index in ("words", "chars"):
-        members = rows[facts[f"{index}_size"][rows] > 0]
-        prompts = Prompts(source, index, members, facts["prompt"][members], facts["n_words"][members])
-        found = list(_link(prompts, long_from, mapper if len(rows) >= MAPPED_FROM else IN_PROCESS))
-        tables += [pa.table(columns, schema=LINKS) for columns in found]
+    for prompts in _list_prompts(source):
+        tables += [pa.table(columns, schema=LINKS) for columns in _link(prompts, long_from, mapper)]
     table = pa.concat_tables(tables)
     return (
         table.group_by(["first", "second"], use_threads=False)
@@ -133,6 +129,17 @@ def measure_pairs(prompts: Prompts, codes: UInt64s, mapper: Mapper) -> tuple[UIn
     return np.concatenate(kept), np.concatenate(similar)
 
 
+def _list_prompts(source: FactSource) -> list[Prompts]:
+    """List the distinct prompts of both indexes."""
+    rows = _best_of_each(_read(source, ["id_low", "id_high", "prompt", "margin"]))
+    facts = _read(source, ["prompt", "n_words", "words_size", "chars_size"])
+    members: dict[Index, Ints] = {
+        "words": rows[facts["words_size"][rows] > 0],
+        "chars": rows[facts["chars_size"][rows] > 0],
+    }
+    return [Prompts(source, index, its, facts["prompt"][its], facts["n_words"][its]) for index, its in members.items()]
+
+
 def _link(prompts: Prompts, long_from: int, mapper: Mapper) -> Iterator[dict[str, np.ndarray]]:
     sizes, waiting = prompts.read_column("size").astype(np.int64), np.empty(0, np.uint64)
     is_long = prompts.n_words >= long_from
@@ -152,7 +159,7 @@ def _link(prompts: Prompts, long_from: int, mapper: Mapper) -> Iterator[dict[str
 
 
 def _find(prompts: Prompts, task: int) -> UInt64s:
-    read = lru_cache(maxsize=3)(prompts.read_keys)
+    read = lru_cache(maxsize=2)(prompts.read_keys)
     bands = range(task * _BANDS_A_TASK, (task + 1) * _BANDS_A_TASK)
     found = [find_candidates(band, lambda one: read(one // _BANDS_A_TASK)[one % _BANDS_A_TASK]) for band in bands]
     return distinct(np.concatenate(found))
