@@ -56,6 +56,7 @@ PRESETS: dict[Preset, list[dict[str, Any]]] = {
     "standard": [
         {"name": "identical"},
         {"name": "truncated"},
+        {"name": "margin"},
         {"name": "mismatch"},
         {"name": "length"},
         {"name": "similarity"},
@@ -67,6 +68,7 @@ PRESETS: dict[Preset, list[dict[str, Any]]] = {
     "strict": [
         {"name": "identical"},
         {"name": "truncated", "max_rejected_share": 0.1},
+        {"name": "margin"},
         {"name": "mismatch"},
         {"name": "length", "max_ratio": 3.0},
         {"name": "similarity", "max_similarity": 0.8, "measure_from": 0.7},

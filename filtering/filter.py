@@ -12,12 +12,17 @@ from typing import Any, Protocol, TypeVar  # Any: each filter's own config and f
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
+from pydantic.config import JsonDict
 
 from filtering.measured import Floats, Measured
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+# Marks a field that changes no answer: speed, and where a file lies whose content counts through `Filter.measured_by`.
+HOW: JsonDict = {"how": True}
 
 
 class FilterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):

@@ -10,8 +10,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from flows.masking import holds_secret, mask
 
-# Fields that hold a path, or a Hub name that may be a path; a relative path counts from the recipe's folder.
-_PATH_FIELDS = {"path", "model", "adapter", "template"}
+# Fields that hold paths, or a Hub name that may be a path; a relative path counts from the recipe's folder.
+_FILE_FIELDS = {"path", "template", "eval_sets", "scores", "benign_scores"}
+_PATH_FIELDS = _FILE_FIELDS | {"model", "adapter"}
 SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
 _MOST_VALUES = 100_000  # of a YAML text once its aliases are written out
 Config = TypeVar("Config")
@@ -133,7 +134,7 @@ def resolve_paths(value: Any, folder: Path, name: str = "") -> Any:
         except RuntimeError as error:
             raise FieldError(f"{name}: {value}: there is no such user's home; write the path out") from error
         # A Hub name such as org/model is no path, unless something lies there.
-        looks_local = name in ("path", "template") or value.startswith((".", "/", "~")) or (folder / path).exists()
+        looks_local = name in _FILE_FIELDS or value.startswith((".", "/", "~")) or (folder / path).exists()
         return str((folder / path).resolve()) if looks_local else value
     return _number(value)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BeforeValidator, Field
 
-from filtering.filter import Facts, Filter, FilterConfig, Ints
+from filtering.filter import HOW, Facts, Filter, FilterConfig, Ints
 from filtering.measured import Floats, Measured
 from filtering.overlap.eval_sets import EvalSet
 from filtering.overlap.index import EvalIndex, measure_overlap
@@ -39,7 +39,7 @@ class ContaminationConfig(FilterConfig, frozen=True):
     """Drop pairs whose prompt or chosen answer shares runs of words with a text of an eval set."""
 
     name: Literal["contamination"]
-    eval_sets: tuple[Annotated[EvalSet, BeforeValidator(_name_path)], ...] = Field(min_length=1)
+    eval_sets: tuple[Annotated[EvalSet, BeforeValidator(_name_path)], ...] = Field(min_length=1, json_schema_extra=HOW)
     """Files of eval texts: paths, or `{path: ..., column: ...}`."""
     n: tuple[GramLength, ...] = Field(default=(13, 8), min_length=1, max_length=2)
     """Words of a run, 13 or 8; a pair is dropped if either rule says so."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from filtering.embedder import Embedder, load_embedder, model_identity
-from filtering.filter import Facts, Filter, FilterConfig
+from filtering.filter import HOW, Facts, Filter, FilterConfig
 from filtering.measured import Floats, Measured
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class EmbeddingConfig(FilterConfig, frozen=True):
     """Drop pairs whose two texts mean nearly the same."""
 
     name: Literal["embedding"]
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, json_schema_extra=HOW)
     """Model of sentence-transformers: a folder, or a name on the Hugging Face Hub."""
     revision: str | None = None
     """Commit of a model on the Hub, so that stored cosines are never those of other weights; null for a folder."""
@@ -38,9 +38,9 @@ class EmbeddingConfig(FilterConfig, frozen=True):
     """Highest cosine of the two texts; lowering it drops more pairs."""
     long_texts: Literal["keep", "compare_beginnings"] = "keep"
     """What becomes of pairs with a text longer than the model reads."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, json_schema_extra=HOW)
     """Texts embedded at a time; raising it takes more memory and is faster on an accelerator."""
-    device: str | None = None
+    device: str | None = Field(default=None, json_schema_extra=HOW)
     """Where the model runs, such as cpu or cuda; null takes an accelerator if there is one."""
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator, model_validator
 
 from filtering.checksums import file_checksum
-from filtering.filter import Facts, Filter, FilterConfig
+from filtering.filter import HOW, Facts, Filter, FilterConfig
 from filtering.measured import Bools, Floats, Measured
 from filtering.refusals import HEAD_CHARS, REFUSAL_START
 
@@ -39,7 +39,7 @@ class RefusalConfig(FilterConfig, frozen=True):
     alone (a contrast too easy to teach much), or both (nothing to learn)."""
     prompts: Literal["benign", "all"] = "benign"
     """Which prompts are taken for harmless: those that `benign_scores` says, or all, which is wrong for safety data."""
-    benign_scores: Path | None = None
+    benign_scores: Path | None = Field(default=None, json_schema_extra=HOW)
     """Parquet with `prompt_id` and `score` of a judge, higher for more harmless; a prompt without a score is not."""
     min_benign: float = 0.5
     """Lowest score of a harmless prompt, in the judge's unit; of several scores of a prompt the mean counts."""

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from filtering.checksums import file_checksum
-from filtering.filter import Facts, Filter, FilterConfig
+from filtering.filter import HOW, Facts, Filter, FilterConfig
 from filtering.hashes import hash_texts
 from filtering.measured import Floats, Measured
 
@@ -32,7 +32,7 @@ class SecondAnnotatorConfig(FilterConfig, frozen=True):
     """Drop pairs whose chosen answer another judge does not find better."""
 
     name: Literal["second_annotator"]
-    scores: Path
+    scores: Path = Field(json_schema_extra=HOW)
     """Parquet of the other judge's scores, with the columns candidate_id and score, each candidate once."""
     min_margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """The other judge's margin has to be above this, in units of its score; raising it drops more pairs."""

@@ -97,7 +97,7 @@ def test_overrides_reach_into_mappings_and_lists(tmp_path: Path):
     recipe = load_recipe(path, sets)
     assert recipe.training.learning_rate == 1e-6
     assert recipe.generation.k == 8
-    assert recipe.filtering.filters[0].model_dump() == {"name": "similarity", "max_similarity": 0.5}
+    assert recipe.filtering.filters[0].max_similarity == 0.5
 
 
 @pytest.mark.parametrize("override", ["generation.k", "=3", "name.x=1", "filtering.filters.first=1"])
