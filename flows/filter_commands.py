@@ -1,6 +1,7 @@
 """The command that filters anybody's preference pairs."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any  # JSON values
@@ -50,8 +51,13 @@ def filter_command(
         str | None, typer.Option("--format", help="How to read the input; docs/filtering.md lists the formats.")
     ] = None,
     ray: Annotated[
-        bool, typer.Option("--ray", help="Measure on a Ray cluster; every machine must see OUTPUT.")
-    ] = False,
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Measure on a Ray cluster: its address, auto, or local to start one here. All its machines must see "
+            "OUTPUT's folder.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -67,7 +73,8 @@ def filter_command(
         started = time.monotonic()
         change: dict[str, Any] = read_settings(settings) | dict.fromkeys(without)
         config = check(FilteringConfig, {"preset": preset.value, "change": change}, "--set")
-        filtered = filter_file(source, output, config, file_format, _ray() if ray else None)
+        with _cluster(ray) as mapper:
+            filtered = filter_file(source, output, config, file_format, mapper)
         seconds = round(time.monotonic() - started, 1)
         if as_json:
             print_json(filtered.to_json() | {"seconds": seconds, "output": str(output)})
@@ -75,10 +82,10 @@ def filter_command(
             _show(filtered.to_json(), output, seconds)
 
 
-def _ray() -> Any:
-    from filtering.on_ray import OnRay
+def _cluster(address: str | None) -> AbstractContextManager[Any]:
+    from filtering.on_ray import ray_mapper
 
-    return OnRay()
+    return ray_mapper(None if address == "local" else address) if address else nullcontext()
 
 
 def _show(counts: dict[str, Any], output: Path, seconds: float) -> None:

@@ -87,7 +87,7 @@ def user_errors() -> Iterator[None]:
         _fail(str(error), WRONG_USAGE)
     except BudgetError as error:
         _fail(str(error), STOPPED)
-    except (StageError, ValueError, OSError) as error:
+    except (StageError, ValueError, OSError, ModuleNotFoundError) as error:  # the last one: an extra
         _fail(str(error), FAILED)
     except KeyboardInterrupt:
         _fail("interrupted; what was finished is kept, and the same command goes on from there", FAILED)

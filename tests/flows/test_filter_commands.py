@@ -124,6 +124,13 @@ def test_a_folder_with_other_files_is_left_alone(prefloop, source, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_bytes(prefloop, source, tmp_path):
+    prefloop("filter", "--input", source, "--output", tmp_path / "here")
+    prefloop("filter", "--input", source, "--output", tmp_path / "there", "--ray", "local")
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+@pytest.mark.slow
 def test_killed_in_the_middle_and_given_again_it_leaves_the_same_bytes(prefloop, tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(json.dumps(pair(i) | {"chosen": answer(i, 60)}) for i in range(60_000)))
