@@ -62,7 +62,7 @@ PRESETS: dict[Preset, list[dict[str, Any]]] = {
         {"name": "similarity"},
         {"name": "repetition"},
         {"name": "duplicates"},
-        {"name": "constant_answers"},
+        {"name": "constant_answers", "sides": "either"},
         {"name": "near_duplicates"},
     ],
     "strict": [
