@@ -17,7 +17,7 @@ def read_parquet(path: Path) -> Iterator[RowBatch]:
         ValueError: It is no whole Parquet file.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # else it holds all that was read until the end
             for batch in file.iter_batches(_rows_at_once(file.metadata)):
                 yield RowBatch(_rows(batch))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
