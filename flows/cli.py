@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from flows import audit_commands, commands, pair_commands, serve_commands, table_commands, workspace_commands
+from flows.collecting import collect_seldom
 from flows.terminal import (
     FAILED,
     STOPPED,
@@ -124,4 +125,5 @@ def _run(recipe_path: Path, overrides: list[str], workspace: Path, as_json: bool
 
 def main() -> None:
     """Entry point of the `prefloop` script."""
+    collect_seldom()  # Prefect's import is the same story as that of torch; no model comes into this process
     app()
