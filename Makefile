@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/prefloop demo
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed
 	$(BIN)/ruff check

@@ -19,6 +19,7 @@ from flows import (
     table_commands,
     workspace_commands,
 )
+from flows.collecting import collect_seldom
 from flows.terminal import (
     FAILED,
     STOPPED,
@@ -134,4 +135,5 @@ def _run(recipe_path: Path, overrides: list[str], workspace: Path, as_json: bool
 
 def main() -> None:
     """Entry point of the `prefloop` script."""
+    collect_seldom()  # Prefect's import is the same story as that of torch; no model comes into this process
     app()

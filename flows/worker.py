@@ -18,6 +18,7 @@ from typing import Any  # JSON values
 import pyarrow as pa
 
 from flows.child import EVENTS_FD, PARENT_PID
+from flows.collecting import collect_as_usual, collect_seldom
 from flows.healing import can_heal
 from flows.mapping import Shard, map_shards
 from flows.masking import mask, mask_logs
@@ -35,6 +36,7 @@ _PROMPTS_PER_SHARD = 256  # of scores by a judge that compares
 def main() -> None:
     """Run the job named on the command line and report its result or its error."""
     die_with_parent(int(os.environ.pop(PARENT_PID)))
+    collect_seldom()
     job = json.loads(sys.argv[1])
     mask_logs(job)
     sys.excepthook = lambda *error: _write_log(traceback.format_exception(*error), job)
@@ -97,6 +99,7 @@ def sample(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     counter = _Counter(emit, prompts.num_rows, sum(min(size, prompts.num_rows - i * size) for i in done))
     emit({"note": f"starting {config.name}", "done": counter.done, "total": counter.total})
     with open_engine(config, policy, job["k"], sampling) as engine:
+        collect_as_usual()
         stage = Sampling(engine, tokenizer, policy, job["k"], sampling, job["seed"], job["round"])
         map_shards(shards, stage, out.write_shard, counter.add)
     return {"resumed_shards": len(done)}
@@ -126,6 +129,7 @@ def score(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     counter = _Counter(emit, total, out.n_rows())
     emit({"note": f"starting {config.kind}", "done": counter.done, "total": counter.total})
     with lay_tools(config, job) as tools, open_judge(config, tools) as judge:
+        collect_as_usual()
         stage = Scoring(judge, config.kind, prompts, with_ids=config.kind == "implicit_reward")
         todo = (shard for shard in shards if shard.index not in done)
         map_shards(todo, stage, out.write_shard, lambda n: counter.add(n, stage.tally.describe))
@@ -142,6 +146,7 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     policy = PolicyFiles(**job["policy"])
     tokenizer = load_tokenizer(policy)
     model = load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
+    collect_as_usual()
     prompts = _prompts(job).to_pylist()
     messages = {row["prompt_id"]: row["messages"] for row in prompts}
     out = Dataset("logprobs", job["key"], Path(job["out"]))
@@ -164,12 +169,14 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Train the next policy on pairs."""
+    import training.trainer  # noqa: F401  what training needs, before it begins
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
     from training.config import TrainingConfig
     from training.train import TrainingJob
     from training.train import train as train_policy
 
+    collect_as_usual()
     out = Dataset("policies", job["key"], Path(job["out"]))
     training_job = TrainingJob(
         pairs=_pairs(job),
@@ -197,6 +204,7 @@ def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Average the weights of two policies."""
     from training.average import average_policies
 
+    collect_as_usual()
     old, new = (_model_folder(PolicyFiles(**job["averaging"][side])) for side in ("old", "new"))
     emit({"note": "averaging weights", "done": 0, "total": 1})
     average_policies(old, new, job["averaging"]["weight"], Path(job["out"]))

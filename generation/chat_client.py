@@ -9,12 +9,14 @@ when the process is killed. The asyncio loop of the workers lives in a thread of
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self  # Any: JSON values
+from typing import TYPE_CHECKING, Any, Protocol, Self  # Any: JSON values
 from urllib.parse import urlsplit
 
 from generation.chat_errors import field_name
-from generation.chat_line import Line, Reply
 from generation.engine import Tag
+
+if TYPE_CHECKING:
+    from generation.chat_line import Reply
 
 
 class _End:
@@ -75,15 +77,15 @@ class ChatClient:
         """Build the client that a recipe's part describes."""
         return cls(config.base_url, field, config.api_key_env, config.concurrency, config.timeout_s, config.max_retries)
 
-    def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
+    def chat(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, "Reply"]]:
         """Send bodies of chat completions, as `run` does."""
         return self.run("/chat/completions", tagged)
 
-    def complete(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
+    def complete(self, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, "Reply"]]:
         """Send bodies of (text) completions, as `run` does."""
         return self.run("/completions", tagged)
 
-    def run(self, path: str, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, Reply]]:
+    def run(self, path: str, tagged: Iterable[tuple[Tag, dict[str, Any]] | None]) -> Iterator[tuple[Tag, "Reply"]]:
         """Post bodies and yield replies as they come; closing the iterator early cancels what is in flight.
 
         Args:
@@ -96,6 +98,8 @@ class ChatClient:
             ValueError: The server refuses every request: its key, its model, its path.
             RuntimeError: A None came while nothing was in flight.
         """
+        from generation.chat_line import Line  # the SDK takes a second to import, which is for those who ask
+
         source = iter(tagged)
         line: Line[Tag] | None = None
         in_hand, more = 0, True

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
-import aiohttp
-import openai
+if TYPE_CHECKING:
+    import openai
 
 TIMEOUT = "timeout"
 CONNECTION = "connection"
@@ -44,7 +45,7 @@ class Trouble:
     retry_after_s: float | None = None
 
 
-def sort_status(error: openai.APIStatusError, address: str, field: str, key: str | None) -> Trouble:
+def sort_status(error: "openai.APIStatusError", address: str, field: str, key: str | None) -> Trouble:
     """Sort an answer with an error status.
 
     Args:
@@ -82,6 +83,8 @@ def hide_key(text: str, key: str | None) -> str:
 
 def is_refused_connection(error: BaseException) -> bool:
     """Say whether no connection came about at all (refused, no such host), as against one that broke."""
+    import aiohttp
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):

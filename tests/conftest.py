@@ -12,6 +12,15 @@ import pytest
 hypothesis.settings.register_profile("busy", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("busy")
 
+pytest_plugins = ["tests.command_line"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests: at the end no process waits for the long file of another."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
     "{% if m['role'] == 'assistant' %}{{ '<|assistant|>' + m['content'] + eos_token }}"

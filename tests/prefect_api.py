@@ -4,6 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,15 @@ class PrefectApi:
     url: str
 
     def call(self, path: str, body: dict | None = None) -> Any:
-        """Post a body, or get without one; a server whose SQLite file is locked says 503 and is asked again."""
+        """Post a body, or get without one; a server whose SQLite file is locked says 503 and is asked again.
+
+        It waits for the file for a minute before it says so, hence the longer limit here.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
         for _ in range(30):
             try:
-                with urllib.request.urlopen(request, timeout=60) as reply:
+                with urllib.request.urlopen(request, timeout=180) as reply:
                     return json.loads(reply.read() or "null")
             except urllib.error.HTTPError as error:
                 if error.code != 503:
@@ -32,7 +36,8 @@ class PrefectApi:
     def start(self, deployment: str, **parameters: object) -> str:
         """Start a run of a deployment (`flow/name`), as Quick run does; give the flow run's id."""
         found = self.call(f"deployments/name/{deployment}")
-        return self.call(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
+        body = {"parameters": parameters, "idempotency_key": str(uuid.uuid4())}  # asked twice, it starts one run
+        return self.call(f"deployments/{found['id']}/create_flow_run", body)["id"]
 
     def state(self, run: str) -> str:
         """Name the type of a flow run's state: Retrying is Running, AwaitingRetry is Scheduled."""
@@ -51,7 +56,7 @@ class PrefectApi:
         """Press Cancel."""
         self.set_state(run, "CANCELLING", "Cancelling")
 
-    def wait(self, run: str, *states: str, timeout_s: float = 180) -> float:
+    def wait(self, run: str, *states: str, timeout_s: float = 400) -> float:
         """Wait until a run is in one of some states; give the seconds it took."""
         started = time.monotonic()
         while (state := self.state(run)) not in states:

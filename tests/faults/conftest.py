@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.fake_openai import FakeServer
-from tests.flows.conftest import prefect_environment, prefloop
-
-__all__ = ["prefect_environment", "prefloop"]  # fixtures
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def finished(prefloop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def finished(served_prefloop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """The workspace of a finished run, and its summary."""
     workspace = tmp_path_factory.mktemp("finished")
-    return workspace, prefloop(*SMALL, "--workspace", workspace).json
+    return workspace, served_prefloop(*SMALL, "--workspace", workspace).json
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def damage_left(workspace: Path) -> list[str]:
     return [name for dataset in datasets for name in dataset.damaged(thorough=True)]
 
 
-def test_damage_in_several_stages_between_two_runs(finished, workspace: Path, prefloop):
+def test_damage_in_several_stages_between_two_runs(finished, workspace: Path, served_prefloop):
     """Several datasets of a finished run damaged"""
     candidates, kept = largest(workspace, "generation"), largest(workspace, "filtering")
     intact = {path: path.stat().st_mtime_ns for path in candidates.shards().values()}
@@ -59,29 +59,29 @@ def test_damage_in_several_stages_between_two_runs(finished, workspace: Path, pr
     cut(next(iter(largest(workspace, "judging").shards().values())))
     flip_byte(kept.shards()[0], 30)  # same length: found by what training reads being compared byte by byte
     (largest(workspace, "pairing").folder / "manifest.json").write_text("")
-    again = prefloop(*SMALL, "--workspace", workspace).json
+    again = served_prefloop(*SMALL, "--workspace", workspace).json
     assert figures(again) == pytest.approx(figures(finished[1]), rel=1e-3, abs=1e-3)
     assert again["rounds"][0]["decision"] == finished[1]["rounds"][0]["decision"]
     assert damage_left(workspace) == []
     assert {path for path, written in intact.items() if path.stat().st_mtime_ns != written} == {lost}
 
 
-def test_weights_damaged_between_two_runs(finished, workspace: Path, prefloop):
+def test_weights_damaged_between_two_runs(finished, workspace: Path, served_prefloop):
     """Trained weights of a finished run damaged"""
     [policy] = list(Store(workspace).manifests(["policies"]))
     weights = next((workspace / "policies" / policy.key).glob("*.safetensors"))
     flip_byte(weights, weights.stat().st_size // 2)
-    again = prefloop(*SMALL, "--workspace", workspace).json
+    again = served_prefloop(*SMALL, "--workspace", workspace).json
     assert again["built_stages"] == 1  # the training, nothing before or after it
     assert figures(again) == pytest.approx(figures(finished[1]), rel=1e-3, abs=1e-3)
     assert damage_left(workspace) == []
 
 
-def test_any_byte_with_verify_all(finished, workspace: Path, prefloop):
+def test_any_byte_with_verify_all(finished, workspace: Path, served_prefloop):
     """Byte of a finished run flipped, verify: all"""
     scores = largest(workspace, "judging")
     flip_byte(scores.shards()[0], 30)
-    again = prefloop(*SMALL, "--set=verify=all", "--workspace", workspace).json
+    again = served_prefloop(*SMALL, "--set=verify=all", "--workspace", workspace).json
     assert again["built_stages"] == 1
     assert figures(again) == pytest.approx(figures(finished[1]), rel=1e-3, abs=1e-3)
     assert damage_left(workspace) == []

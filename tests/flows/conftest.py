@@ -1,108 +1,20 @@
-"""A private Prefect home, a real Prefect server, the command line as a user runs it, and a recipe it serves."""
+"""A recipe that takes half a minute, and what serves it."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
+from tests.command_line import BIN
 from tests.prefect_api import PrefectApi
-
-BIN = Path(sys.executable).parent
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command left behind."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> dict:
-        return json.loads(self.stdout)
-
-
-Prefloop = Callable[..., Finished]
-
-
-@pytest.fixture(scope="session")
-def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables that keep Prefect's files out of the user's home."""
-    home = tmp_path_factory.mktemp("prefect")
-    return {
-        "PREFECT_HOME": str(home),
-        "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
-        "PREFECT_MEMO_STORE_PATH": str(home / "memo.toml"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "COLUMNS": "200",
-    }
-
-
-@pytest.fixture(scope="session")
-def prefloop(prefect_environment: dict[str, str]) -> Prefloop:
-    """Run `prefloop` with some arguments and extra variables."""
-
-    def call(*arguments: object, code: int = 0, **environment: str) -> Finished:
-        command = [str(BIN / "prefloop"), *map(str, arguments)]
-        done = subprocess.run(
-            command, env=os.environ | prefect_environment | environment, capture_output=True, text=True, timeout=500
-        )
-        assert done.returncode == code, done.stderr[-4000:]
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def prefect_server(prefect_environment: dict[str, str]) -> Iterator[str]:
-    """Address of the API of a real Prefect server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    server = subprocess.Popen(
-        [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        env=os.environ | prefect_environment | {"PREFECT_SERVER_UI_API_URL": url},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(f"{url}/health", server)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _wait_for(url: str, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the Prefect server died"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    raise TimeoutError(url)
-
-
-@pytest.fixture(scope="session")
-def prefect_api(prefect_server: str) -> PrefectApi:
-    """The API of the real Prefect server, with the UI's buttons as methods."""
-    return PrefectApi(prefect_server)
-
 
 JUDGES = """
 from pathlib import Path
@@ -176,6 +88,19 @@ class Served:
     deployment: str
     workspace: Path
 
+    def wait_for_exit(self) -> None:
+        """Wait until a failed run's process is gone and its runner has reported that: later it would undo a retry."""
+        deadline = time.monotonic() + 120
+        while any("prefect.engine" in " ".join(child.cmdline()) for child in _children(self.process.pid)):
+            assert time.monotonic() < deadline, "the process of the failed run does not end"
+            time.sleep(0.1)
+        time.sleep(3)
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
 
 Serve = Callable[..., Served]
 
@@ -203,7 +128,7 @@ def serve(
                 cwd=elsewhere, env=os.environ | prefect_environment | extra, stdout=output, stderr=output,
             )  # fmt: skip
         started.append(process)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while f"self-improve/{name}" not in log.read_text():
             assert process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, log.read_text()[-2000:]

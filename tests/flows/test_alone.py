@@ -16,7 +16,7 @@ from generation.schema import CANDIDATES, PROMPTS
 from judging.checking.timed import LIMIT_S
 from judging.config import PanelConfig, RulesConfig
 from judging.schema import SCORES
-from tests.flows.conftest import BIN, Prefloop
+from tests.command_line import BIN, Prefloop
 
 ANSWERS = {"prompt_id": ["p", "p", "q"], "candidate_id": ["a", "b", "c"], "text": ["x", "", "z"]}
 

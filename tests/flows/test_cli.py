@@ -1,7 +1,6 @@
 """Bad input on the command line: a clear error that names the field or line and the fix, and the right exit code."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -33,12 +32,6 @@ def recipe(tmp_path: Path, tiny_policy: Path):
         return path
 
     return write
-
-
-@pytest.fixture
-def served(prefloop, prefect_server):
-    """Run `prefloop` against a Prefect server that runs already, which saves starting one each time."""
-    return partial(prefloop, PREFECT_API_URL=prefect_server)
 
 
 def test_help_lists_every_command(prefloop):
@@ -134,37 +127,37 @@ def test_a_stage_on_a_table_without_ids_names_the_column(prefloop, tmp_path):
         ({"prompts": {"path": "prompts.jsonl", "per_round": 50}}, "6 of its 50 prompts"),
     ],
 )
-def test_a_run_that_cannot_start_says_why(served, recipe, tmp_path, sections, message):
-    done = served("run", recipe(**sections), "--workspace", tmp_path / "w", code=1)
+def test_a_run_that_cannot_start_says_why(served_prefloop, recipe, tmp_path, sections, message):
+    done = served_prefloop("run", recipe(**sections), "--workspace", tmp_path / "w", code=1)
     assert message in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow
-def test_a_broken_line_is_named_by_its_number(served, recipe, tmp_path):
+def test_a_broken_line_is_named_by_its_number(served_prefloop, recipe, tmp_path):
     path = recipe()
     with (tmp_path / "prompts.jsonl").open("a") as file:
         file.write('\n{"prompt": "cut o')
-    done = served("run", path, "--workspace", tmp_path / "w", code=1)
+    done = served_prefloop("run", path, "--workspace", tmp_path / "w", code=1)
     assert "prompts.jsonl" in done.stderr
     assert "9" in done.stderr
 
 
 @pytest.mark.slow
-def test_all_tied_ends_before_training_and_the_rerun_goes_on(served, recipe, tmp_path):
+def test_all_tied_ends_before_training_and_the_rerun_goes_on(served_prefloop, recipe, tmp_path):
     path = recipe()
     lines = [{"prompt": f"Question {i}", "answer": "4", "split": "eval" if i < 2 else "train"} for i in range(8)]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for _ in range(2):
-        done = served("run", path, "--workspace", tmp_path / "w", code=1)
+        done = served_prefloop("run", path, "--workspace", tmp_path / "w", code=1)
         assert "tied" in done.stderr
         assert not (tmp_path / "w" / "policies").exists()
     assert len(list((tmp_path / "w" / "stages" / "generation").glob("*/manifest.json"))) == 1
 
 
 @pytest.mark.slow
-def test_a_judge_that_fails_on_every_row_stops_the_run_and_nothing_is_kept_as_done(served, recipe, tmp_path):
+def test_a_judge_that_fails_on_every_row_stops_the_run_and_nothing_is_kept_as_done(served_prefloop, recipe, tmp_path):
     path = recipe()  # the prompts have no reference answer to compare with
-    done = served("run", path, "--workspace", tmp_path / "w", code=1)
+    done = served_prefloop("run", path, "--workspace", tmp_path / "w", code=1)
     assert "no_reference" in done.stderr
     assert "max_unscored" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from flows.identities import identify_model
+from tests.command_line import Prefloop
 from tests.fake_openai import FakeServer, chat_body, status
-from tests.flows.conftest import Prefloop, Small
+from tests.flows.conftest import Small
 
 _ANSWER = re.compile(r"\[([0-9a-f]{16}) ANSWER [AB]\]\n(.*?)\n\[\1 END\]", re.DOTALL)
 
@@ -122,7 +123,7 @@ def test_a_server_that_refuses_the_key_ends_the_command_at_once(server, prefloop
 
 
 @pytest.mark.slow
-def test_a_run_with_a_panel_scores_pairs_and_compares_at_the_gate(server, prefloop, small: Small, tmp_path):
+def test_a_run_with_a_panel_scores_pairs_and_compares_at_the_gate(server, served_prefloop, small: Small, tmp_path):
     members = [
         {"judge": {"kind": "verifier", "function": "judges_of_tests:by_length"}},
         {
@@ -137,7 +138,7 @@ def test_a_run_with_a_panel_scores_pairs_and_compares_at_the_gate(server, preflo
     annotator = json.dumps({"kind": "panel", "members": members})
     command = ["run", small.recipe, "--workspace", tmp_path / "w", "--set", f"judging.annotator={annotator}"]
     command += ["--set", "prompts.per_round=4", "--set", "judging.max_unscored=0.2", "--json"]
-    prefloop(*command, PYTHONPATH=str(small.judges))
+    served_prefloop(*command, PYTHONPATH=str(small.judges))
     kinds = {
         json.loads(path.read_text())["parts"].get("judge", {"kind": "panel"})["kind"]
         for path in (tmp_path / "w" / "stages" / "judging").glob("*/manifest.json")
@@ -145,12 +146,12 @@ def test_a_run_with_a_panel_scores_pairs_and_compares_at_the_gate(server, preflo
     assert kinds == {"verifier", "pairwise", "panel"}
     asked = len(server.bodies)
     assert asked
-    prefloop(*command, PYTHONPATH=str(small.judges))
+    served_prefloop(*command, PYTHONPATH=str(small.judges))
     assert len(server.bodies) == asked
 
 
 @pytest.mark.slow
-def test_a_policy_judges_its_own_answers(prefloop, small: Small, tmp_path):
+def test_a_policy_judges_its_own_answers(served_prefloop, small: Small, tmp_path):
     from benchmarks.random_llama import write_language_model
 
     readme = Path(__file__).parents[2] / "README.md"
@@ -161,7 +162,7 @@ def test_a_policy_judges_its_own_answers(prefloop, small: Small, tmp_path):
         "aspects": [{"name": "clarity"}],
         "constrained": True,
     }
-    prefloop(
+    served_prefloop(
         "run", small.recipe, "--workspace", tmp_path / "w", "--set", f"policy.model={policy}",
         "--set", f"judging.annotator={json.dumps(annotator)}", "--set", "judging.pairing.chosen_must_finish=false",
         "--set", "prompts.per_round=4", "--set", "generation.sampling.max_new_tokens=12",
@@ -178,7 +179,7 @@ def test_a_policy_judges_its_own_answers(prefloop, small: Small, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_implicit_reward_of_a_run_s_policies_labels_its_pairs(prefloop, small: Small, tmp_path):
+def test_the_implicit_reward_of_a_run_s_policies_labels_its_pairs(served_prefloop, small: Small, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -190,7 +191,7 @@ def test_the_implicit_reward_of_a_run_s_policies_labels_its_pairs(prefloop, smal
     model.save_pretrained(other)
     AutoTokenizer.from_pretrained(source).save_pretrained(other)
     annotator = {"kind": "implicit_reward", "policy": {"role": "good"}, "reference": {"model": str(other)}, "beta": 0.5}
-    prefloop(
+    served_prefloop(
         "run", small.recipe, "--workspace", tmp_path / "w", "--set", f"judging.annotator={json.dumps(annotator)}",
         "--set", "prompts.per_round=4", PYTHONPATH=str(small.judges),
     )  # fmt: skip

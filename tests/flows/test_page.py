@@ -1,7 +1,5 @@
 """Prefect's own page in a real browser: what a person presses there does what it says."""
 
-import time
-
 import pytest
 
 from tests.browser import open_browser
@@ -16,7 +14,7 @@ def test_retry_on_the_page_of_a_failed_run_completes_it(serve, small, prefect_ap
     small.break_judges()
     run = prefect_api.start(served.deployment)
     prefect_api.wait(run, "Failed")
-    time.sleep(5)  # the failed process is still exiting; its runner would report that over the retry
+    served.wait_for_exit()
     small.mend_judges()
     address = f"{prefect_api.url.removesuffix('/api')}/runs/flow-run/{run}"
     with open_browser() as page:

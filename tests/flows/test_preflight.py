@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,8 @@ def test_an_implicit_reward_of_two_names_for_the_start_is_refused(check):
 def test_a_function_of_a_module_that_there_is_not_is_named(check, function: str):
     with pytest.raises(StageError, match=r"judging.annotator.function: there is no module .*PYTHONPATH"):
         check({"kind": "verifier", "function": function})
+
+
+def test_import_of_the_run_loads_no_engine_and_no_client():
+    code = "import sys, flows.launch; print({'torch', 'transformers', 'openai', 'aiohttp'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

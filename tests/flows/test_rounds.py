@@ -81,15 +81,14 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(prefloop, prefect_server, folder):
+def run(served_prefloop, folder):
     """Run the recipe with some fields changed, in one workspace for all tests."""
 
     def call(*sets: str, code: int = 0) -> dict:
         options = [part for one in sets for part in ("--set", one)]
-        return prefloop(
+        return served_prefloop(
             "run", folder / "recipe.yaml", "--workspace", folder / "workspace", "--json", *options,
-            code=code, PREFECT_API_URL=prefect_server,
-            PYTHONPATH=os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
+            code=code, PYTHONPATH=os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
         ).json  # fmt: skip
 
     return call

@@ -64,7 +64,7 @@ def test_a_failed_run_is_retried_under_its_own_id_and_goes_on(served, small, pre
     assert "the judges are broken" in prefect_api.call(f"flow_runs/{run}")["state"]["message"]
     before = manifests(served.workspace)
     assert {path.parts[-3] for path in before} == {"prompts", "generation"}
-    time.sleep(5)  # the failed process is still exiting; its runner would report that over the retry
+    served.wait_for_exit()
     small.mend_judges()
     prefect_api.retry(run)
     prefect_api.wait(run, "Running")

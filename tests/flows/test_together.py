@@ -110,12 +110,12 @@ def _wait_for_key(journal: Path, key: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def together(prefloop, tmp_path_factory):
+def together(served_prefloop, tmp_path_factory):
     """Two runs of one recipe, started at once on one workspace: the workspace and what both printed."""
     workspace = tmp_path_factory.mktemp("together")
     command = ["run", *SMALL, "--workspace", workspace, "--json"]
     with ThreadPoolExecutor(2) as both:
-        return workspace, [one.json for one in both.map(lambda _: prefloop(*command), range(2))]
+        return workspace, [one.json for one in both.map(lambda _: served_prefloop(*command), range(2))]
 
 
 @pytest.mark.slow
