@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.conftest import BIN
+from tests.command_line import BIN
 
 WORDS = ["river", "stone", "lantern", "marble", "copper", "winter", "orchard", "signal", "velvet", "thunder", "needle"]
 
