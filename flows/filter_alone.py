@@ -14,13 +14,14 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any  # JSON values
 
 import pyarrow as pa
 
 from evaluation.funnel_page import write_funnel_page
+from evaluation.funnel_report import LengthShift
 from filtering.config import FilteringConfig
 from filtering.deciding import Decision
 from filtering.filter import Mapper
@@ -51,6 +52,7 @@ class Filtered:
         n_kept: Pairs kept.
         dropped: Rows dropped by step: `import` for rows that are no pair, then each filter.
         reasons: Rows dropped by reason.
+        lengths: Mean characters of chosen and rejected answers `before` and `after`, the relative gap and Cohen's d.
     """
 
     format: str
@@ -58,11 +60,12 @@ class Filtered:
     n_kept: int
     dropped: dict[str, int]
     reasons: dict[str, int]
+    lengths: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the counts as JSON values."""
         counts = {"in": self.n_in, "kept": self.n_kept, "dropped": self.dropped, "reasons": self.reasons}
-        return {"format": self.format} | counts
+        return {"format": self.format} | counts | {"lengths": self.lengths}
 
 
 def filter_file(
@@ -93,10 +96,11 @@ def filter_file(
         filtered = _sum_up(imported, decision)
         with _replacing(output) as folder:
             spotter = _write_rows(folder, imported.drops, parts, decision)
-            write_text(folder / FUNNEL, json.dumps(_as_json(filtered, decision), indent=1) + "\n")
             bad = dict(Counter(imported.drops["reason"].to_pylist()).most_common())
             report = spotter.report("Filtered pairs", source.name, imported.format, filters, bad)
             write_funnel_page(report, folder / FUNNEL_PAGE)
+            filtered = replace(filtered, lengths=_lengths(report.lengths))
+            write_text(folder / FUNNEL, json.dumps(_as_json(filtered, decision), indent=1) + "\n")
     return filtered
 
 
@@ -146,6 +150,15 @@ def _sum_up(imported: Imported, decision: Decision) -> Filtered:
     if n_kept + sum(dropped.values()) != imported.n_rows:
         raise RuntimeError(f"{imported.n_rows} rows in, but {n_kept} kept + {sum(dropped.values())} dropped")
     return Filtered(imported.format, imported.n_rows, n_kept, dropped, dict(reasons.most_common()))
+
+
+def _lengths(shift: LengthShift | None) -> dict[str, Any]:
+    if shift is None:
+        return {}
+    sides = {"before": shift.before, "after": shift.after}
+    return {
+        name: asdict(found) | {"relative_gap": found.relative_gap} for name, found in sides.items() if found is not None
+    }
 
 
 def _as_json(filtered: Filtered, decision: Decision) -> dict[str, Any]:

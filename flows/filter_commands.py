@@ -100,4 +100,8 @@ def _show(counts: dict[str, Any], output: Path, seconds: float) -> None:
     console.print(table)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["reasons"].items()) or "none"
     console.print(f"reasons: {reasons}", highlight=False, soft_wrap=True)
+    for when, lengths in counts["lengths"].items():
+        gap = "unknown" if lengths["relative_gap"] is None else f"{lengths['relative_gap']:+.1%}"
+        said = f"{lengths['chosen_mean']:,.0f} characters chosen, {lengths['rejected_mean']:,.0f} rejected ({gap})"
+        console.print(f"mean length {when}: {said}", highlight=False, soft_wrap=True)
     console.print(f"{output / 'funnel.html'} shows what was dropped; {seconds} s", highlight=False, soft_wrap=True)

@@ -1,8 +1,8 @@
 """Drop pairs with a text that is too short or too long, or with texts of very different length.
 
 Preference training on pairs whose chosen side is mostly the longer one teaches length: DPO's answers grow far beyond
-those of its data (R-DPO, arXiv 2403.19159). `length_gap` tells how far the sides are apart as a whole; a gap within
-+-5 % of the rejected side's length is what DICE's length-shaped rewards (arXiv 2406.09760) aim at.
+those of its data (R-DPO, arXiv 2403.19159). How far the sides of all pairs are apart as a whole, the funnel tells;
+a gap within +-5 % of the rejected side's length is what DICE's length-shaped rewards (arXiv 2406.09760) aim at.
 
 Characters are Unicode code points without the white space at both ends; words are what stands between white space, so
 Chinese or Thai sentences are one word; tokens are the generator's own, as many as its ids. Left out: the length in
@@ -12,7 +12,6 @@ tokens of another tokenizer than the generator's.
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported.
 
-from dataclasses import dataclass
 from typing import Any, Literal, Self  # Any: JSON values
 
 import numpy as np
@@ -70,27 +69,6 @@ class LengthConfig(FilterConfig, frozen=True):
         return self
 
 
-@dataclass(frozen=True)
-class LengthGap:
-    """How far the chosen texts are longer than the rejected ones.
-
-    Attributes:
-        n: Pairs with both lengths known; of none, the rest is NaN.
-        chosen: Mean length.
-        rejected: Mean length.
-        gap: chosen - rejected.
-        relative: gap / rejected; NaN where all rejected texts are empty.
-        cohens_d: gap / root of the sides' mean variance; NaN where all lengths of a side are equal on both sides.
-    """
-
-    n: int
-    chosen: float
-    rejected: float
-    gap: float
-    relative: float
-    cohens_d: float
-
-
 def measured_by(config: LengthConfig) -> dict[str, Any]:
     """Characters are always counted, words and tokens where they are asked for."""
     return {"unit": config.unit}
@@ -121,24 +99,6 @@ def decide(facts: Facts, config: LengthConfig) -> list[Measured]:
     if config.max_ratio is not None:
         found.append(Measured(ratio <= config.max_ratio, ratio, config.max_ratio, "length_ratio"))
     return found
-
-
-def length_gap(chosen: Floats, rejected: Floats) -> LengthGap:
-    """Compare the lengths of all pairs' sides.
-
-    Args:
-        chosen: Length of each chosen text; negative = unknown.
-        rejected: Length of each rejected text, likewise, in the same order.
-    """
-    known = (chosen >= 0) & (rejected >= 0)
-    chosen, rejected = chosen[known].astype(np.float64), rejected[known].astype(np.float64)
-    if not chosen.size:
-        return LengthGap(0, *[float("nan")] * 5)
-    gap = float(chosen.mean() - rejected.mean())
-    spread = float(np.sqrt((chosen.var() + rejected.var()) / 2))
-    relative = gap / float(rejected.mean()) if rejected.any() else float("nan")
-    d = gap / spread if spread else float("nan")
-    return LengthGap(len(chosen), float(chosen.mean()), float(rejected.mean()), gap, relative, d)
 
 
 def _within(lengths: Floats, limits: Limits, side: Side) -> list[Measured]:

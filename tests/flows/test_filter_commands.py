@@ -55,7 +55,7 @@ def test_anybodys_pairs_are_filtered_and_every_row_is_accounted_for(prefloop, so
 
 def test_the_table_names_filters_and_the_page(prefloop, source, tmp_path):
     done = prefloop("filter", "--input", source, "--output", tmp_path / "out")
-    for word in ("30 pairs (trl), 26 kept", "similarity", "null_text", "funnel.html"):
+    for word in ("30 pairs (trl), 26 kept", "mean length after", "similarity", "null_text", "funnel.html"):
         assert word in done.stdout
 
 

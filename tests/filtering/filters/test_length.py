@@ -1,11 +1,8 @@
-import math
-
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from filtering.filtering import filter_pairs
-from filtering.filters.length import LengthConfig, Limits, length_gap, measure
+from filtering.filters.length import LengthConfig, Limits, measure
 from judging.schema import PAIRS
 
 
@@ -68,17 +65,3 @@ def test_limits_that_nothing_fits_are_an_error():
         Limits(min=5, max=3)
     with pytest.raises(ValueError, match="max_ratio"):
         LengthConfig(name="length", max_ratio=1.0)
-
-
-def test_length_gap_is_the_difference_of_means_in_three_units():
-    gap = length_gap(np.array([10.0, 20.0, -1.0]), np.array([10.0, 10.0, 5.0]))
-    assert (gap.n, gap.chosen, gap.rejected, gap.gap, gap.relative) == (2, 15, 10, 5, 0.5)
-    assert gap.cohens_d == pytest.approx(5 / math.sqrt((25 + 0) / 2))
-
-
-def test_length_gap_of_nothing_is_unknown():
-    gap = length_gap(np.array([]), np.array([]))
-    assert gap.n == 0
-    assert all(math.isnan(value) for value in (gap.gap, gap.relative, gap.cohens_d))
-    same = length_gap(np.array([0.0]), np.array([0.0]))
-    assert (same.gap, math.isnan(same.relative), math.isnan(same.cohens_d)) == (0, True, True)
