@@ -47,7 +47,7 @@ def _lines(text: io.TextIOBase, path: Path) -> Iterator[ReadRow]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # no JSON, or an integer of more than 4,300 digits
             raise ValueError(f"{path}, line {number}: {error}; each line must be one JSON object") from error
         except RecursionError as error:
             raise ValueError(f"{path}, line {number}: nested too deep to be read") from error
@@ -109,6 +109,8 @@ class _Buffer:
                     continue
                 what = f"{error.msg} at character {error.pos - self._at} of it"
                 raise ValueError(f"{self._path}, row {number}: {what}; the file is cut or no JSON array") from error
+            except ValueError as error:
+                raise ValueError(f"{self._path}, row {number}: {error}") from error  # an integer of over 4,300 digits
             said = self._held[self._at : end]
             self._at = end
             return value, said

@@ -180,8 +180,8 @@ def _number(row: Row, name: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise MisfitError(name, value, "a number") from error
+    except (TypeError, ValueError, OverflowError) as error:  # the last one: an integer of more than 308 digits
+        raise MisfitError(name, value, "a number of 64 bits") from error
     return number if math.isfinite(number) else None
 
 

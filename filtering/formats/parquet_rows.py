@@ -14,14 +14,18 @@ def read_parquet(path: Path) -> Iterator[RowBatch]:
     """Read a Parquet file, as many rows at a time as their size allows.
 
     Raises:
-        ValueError: It is no whole Parquet file.
+        ValueError: It is no whole Parquet file, names a column twice, or holds a date that Python has not.
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # else it holds all that was read until the end
+            if len(set(names := file.schema_arrow.names)) < len(names):
+                raise ValueError(f"{path} names a column twice: {', '.join(names)}; rename one, or leave it out")
             for batch in file.iter_batches(_rows_at_once(file.metadata)):
                 yield RowBatch(_rows(batch))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise ValueError(f"{path} can't be read as Parquet ({error}): write it again") from error
+    except OverflowError as error:
+        raise ValueError(f"{path}: {error}: leave out the column with dates before year 1 or after 9999") from error
 
 
 def _rows_at_once(metadata: pq.FileMetaData) -> int:

@@ -4,6 +4,7 @@ Texts that are no UTF-8 make their row a `BrokenRow`; half surrogate pairs, whic
 U+FFFD and are counted. Text files may be compressed (.gz, .zst, .bz2, .lz4).
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _READERS: dict[str, Callable[[Path], Iterator[RowBatch]]] = {
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 _OURS = ("part-*.parquet", "pairs-*.parquet")  # beside other tables in a folder of ours
 SUFFIXES = tuple(_READERS)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class SourceFile:
 def list_files(source: Path) -> list[SourceFile]:
     """List the files that a path means: itself, or those of a folder in the order of their names.
 
-    Of a folder that holds several kinds the first of Parquet, JSON lines, JSON and CSV is read; of one that this
-    project wrote the pairs.
+    Of a folder that holds several kinds the first of Parquet, JSON lines, JSON and CSV is read, and a warning names the
+    other files; of one that this project wrote the pairs.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
@@ -77,8 +79,12 @@ def _files_of(folder: Path) -> list[Path]:
         if files := sorted(folder.glob(pattern)):
             return files
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder)))
+    if any(file.suffix == ".arrow" for file in files):
+        raise ValueError(f"{folder} holds a dataset of save_to_disk: write it with its to_parquet instead")
     for suffix in SUFFIXES:
         if found := [file for file in files if _kind(file) == suffix]:
+            if left := [file.name for file in files if _kind(file) in _READERS and file not in found]:
+                _log.warning("%s: only its %s files are read, not %s", folder, suffix, ", ".join(left))
             return found
     raise ValueError(f"{folder} holds no file that ends in {', '.join(SUFFIXES)}")
 

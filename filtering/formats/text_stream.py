@@ -17,7 +17,8 @@ def open_text(path: Path) -> Iterator[io.TextIOBase]:
     """
     try:
         with pa.input_stream(path, compression="detect") as raw, io.BufferedReader(raw, 1 << 20) as stream:  # pyright: ignore[reportArgumentType]
-            if stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            start = stream.peek(2)[:2]
+            if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
                 raise ValueError(f"{path} is UTF-16: write it as UTF-8")
             with io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text:
                 yield text

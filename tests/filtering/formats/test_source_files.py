@@ -89,6 +89,9 @@ def test_long_lines_make_small_batches(tmp_path):
         ("a.csv", "chosen,chosen\nYes,No\n", r"a\.csv, line 1: the header names a column twice"),
         ("a.parquet", "no", r"a\.parquet can't be read as Parquet"),
         ("a.jsonl", '{"chosen": 1}'.encode("utf-16"), r"a\.jsonl is UTF-16: write it as UTF-8"),
+        ("a.jsonl", '{"chosen": 1}'.encode("utf-16-le"), r"a\.jsonl is UTF-16: write it as UTF-8"),
+        ("a.jsonl", f'{{"a": {"1" * 5000}}}', r"a\.jsonl, line 1: .*4300 digits"),
+        ("a.json", f'[{{"a": {"1" * 5000}}}]', r"a\.json, row 1: .*4300 digits"),
     ],
 )
 def test_a_broken_file_names_the_place(tmp_path, name, content, message):
@@ -116,6 +119,18 @@ def test_a_parquet_row_that_is_no_utf8_is_one_broken_row(tmp_path):
     text = pa.StringArray.from_buffers(3, *raw.buffers()[1:])
     pq.write_table(pa.table({"chosen": text}), tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet") == [{"chosen": "fine"}, BrokenRow("caf\ufffd"), {"chosen": "fine too"}]
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path):
+    pq.write_table(pa.table([["a"], ["b"]], names=["chosen", "chosen"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet names a column twice: chosen, chosen"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_date_that_python_has_not_names_the_parquet_file(tmp_path):
+    pq.write_table(pa.table({"chosen": ["Yes"], "at": pa.array([2**62], pa.timestamp("us"))}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: .*leave out the column with dates"):
+        read(tmp_path / "a.parquet")
 
 
 def test_half_surrogate_pairs_become_replacement_characters(tmp_path):
@@ -157,6 +172,21 @@ def test_a_folder_of_ours_is_its_pairs(tmp_path):
     for name in ("part-00001.parquet", "part-00000.parquet", "drops-00000.parquet", "funnel.json"):
         (tmp_path / name).touch()
     assert [file.path.name for file in list_files(tmp_path)] == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_files_of_another_kind_in_a_folder_are_named(tmp_path, caplog):
+    for name in ("a.parquet", "b.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [file.path.name for file in list_files(tmp_path)] == ["a.parquet"]
+    assert "only its .parquet files are read, not b.jsonl" in caplog.text
+    assert "notes.txt" not in caplog.text
+
+
+def test_a_dataset_of_save_to_disk_is_refused_by_name(tmp_path):
+    for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="write it with its to_parquet"):
+        list_files(tmp_path)
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path):
