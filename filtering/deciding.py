@@ -202,7 +202,7 @@ def _near_misses(rows: Ints, measured: Sequence[Measured], failed: Ints) -> list
     """Give the kept pairs closest to a threshold, in parts of the threshold where it is not 0."""
     near = list[tuple[float, int, Sighting]]()
     for one in measured:
-        if one.values is None or one.threshold is None:
+        if one.values is None or one.threshold is None or np.isinf(one.threshold):
             continue
         scale = abs(one.threshold) if abs(one.threshold) > _TINY else 1.0
         distance = np.abs(one.values - one.threshold) / scale

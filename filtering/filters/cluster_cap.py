@@ -17,7 +17,7 @@ from filtering.filter import Facts, Filter, FilterConfig, Ints
 from filtering.filters import near_duplicates
 from filtering.measured import Measured
 from filtering.near.linking import FLOOR
-from filtering.ranks import rank_in_group
+from filtering.ranks import keep_best
 
 
 class ClusterCapConfig(FilterConfig, frozen=True):
@@ -36,8 +36,7 @@ def decide(facts: Facts, config: ClusterCapConfig) -> list[Measured]:
         raise RuntimeError("cluster_cap decides on links, and there are none")
     prompts, number = np.unique(facts["prompt"], return_inverse=True)
     clusters = _join(prompts, facts.links, config.min_jaccard)
-    rank = rank_in_group(clusters[number], facts.best_first)
-    return [Measured(rank <= config.max_pairs, rank.astype(np.float64), config.max_pairs, "cluster_pairs", "prompt")]
+    return [keep_best(clusters[number], facts.best_first, config.max_pairs, "cluster_pairs", "prompt")]
 
 
 def _join(prompts: np.ndarray, links: pa.Table, min_jaccard: float) -> Ints:

@@ -55,7 +55,8 @@ def decide(facts: Facts, config: ConstantAnswersConfig) -> list[Measured]:
     for side in sides if config.sides == "either" else sides[:1]:
         counts = _count_prompts(number_groups(facts[f"{side}_low"], facts[f"{side}_high"]), prompt)
         counts = np.where(facts[f"{side}_chars"] >= config.min_chars, counts, 1.0)
-        found.append(Measured(counts <= config.max_prompts, counts, config.max_prompts, "constant_answer", side))
+        values = np.where(counts > 1, counts, np.nan)  # a text of one prompt is no near miss
+        found.append(Measured(counts <= config.max_prompts, values, config.max_prompts, "constant_answer", side))
     return found
 
 

@@ -7,13 +7,13 @@ purpose, so no preset has this filter. Prompts that are nearly the same are `nea
 
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from filtering.filter import Facts, Filter, FilterConfig
 from filtering.hashes import hash_texts, number_groups, plain_texts
 from filtering.measured import Measured
+from filtering.ranks import keep_best
 from filtering.texts import prompt_texts
 
 
@@ -31,13 +31,9 @@ def measure(pairs: pa.Table, _: DuplicatePromptsConfig) -> pa.Table:
 
 
 def decide(facts: Facts, config: DuplicatePromptsConfig) -> list[Measured]:
-    """Number the pairs of each prompt, the best is 1, and hold the numbers against the limit."""
-    group = number_groups(facts["low"], facts["high"])[facts.best_first]
-    order = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
-    place = np.empty(len(facts))
-    place[facts.best_first[order]] = np.arange(len(facts)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-    return [Measured(place <= config.max_pairs, place, config.max_pairs, "duplicate_prompt", "prompt")]
+    """Keep the best pairs of each prompt."""
+    prompts = number_groups(facts["low"], facts["high"])
+    return [keep_best(prompts, facts.best_first, config.max_pairs, "duplicate_prompt", "prompt")]
 
 
 DUPLICATE_PROMPTS = Filter(DuplicatePromptsConfig, ("messages",), measure, decide)

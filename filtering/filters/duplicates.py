@@ -8,12 +8,12 @@ the same texts turned around are a contradiction, not a copy, and stay.
 
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 
 from filtering.filter import Facts, Filter, FilterConfig
 from filtering.hashes import hash_texts, number_groups, plain_texts
 from filtering.measured import Measured
+from filtering.ranks import rank_in_group
 from filtering.texts import prompt_texts
 
 
@@ -31,11 +31,8 @@ def measure(pairs: pa.Table, _: DuplicatesConfig) -> pa.Table:
 
 def decide(facts: Facts, _: DuplicatesConfig) -> list[Measured]:
     """Keep the best of each group of equal pairs."""
-    group = number_groups(facts["low"], facts["high"])[facts.best_first]
-    first = np.unique(group, return_index=True)[1]
-    keep = np.zeros(len(facts), dtype=bool)
-    keep[facts.best_first[first]] = True
-    return [Measured(keep, None, None, "duplicate_pair")]
+    rank = rank_in_group(number_groups(facts["low"], facts["high"]), facts.best_first)
+    return [Measured(rank == 1, None, None, "duplicate_pair")]
 
 
 DUPLICATES = Filter(DuplicatesConfig, ("messages", "chosen", "rejected"), measure, decide)

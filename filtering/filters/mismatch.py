@@ -90,8 +90,9 @@ def decide(facts: Facts, config: MismatchConfig) -> list[Measured]:
     found = list[Measured]()
     if (most := config.max_encoding_errors) is not None:
         chosen, prompt = facts.floats("chosen_errors"), facts.floats("prompt_errors")
-        found.append(Measured(chosen <= most, chosen, most, "encoding"))
-        found.append(Measured(prompt <= most, prompt, most, "prompt_encoding", "prompt"))
+        # A text without any is no near miss.
+        found.append(Measured(chosen <= most, np.where(chosen > 0, chosen, np.nan), most, "encoding"))
+        found.append(Measured(prompt <= most, np.where(prompt > 0, prompt, np.nan), most, "prompt_encoding", "prompt"))
     counts = ~facts["may_differ"] & (facts["letters"] >= config.min_letters)
     if (least := config.min_shared_script) is not None:
         shared = facts.floats("shared_script")

@@ -24,7 +24,8 @@ from pydantic import Field, field_validator, model_validator
 
 from filtering.checksums import file_checksum
 from filtering.filter import HOW, Facts, Filter, FilterConfig
-from filtering.measured import Bools, Floats, Measured
+from filtering.measured import Bools, Measured
+from filtering.ranks import cap_share
 from filtering.refusals import HEAD_CHARS, REFUSAL_START
 
 Case = Literal["chosen_refuses", "rejected_refuses", "both_refuse"]
@@ -41,7 +42,7 @@ class RefusalConfig(FilterConfig, frozen=True):
     """Which prompts are taken for harmless: those that `benign_scores` says, or all, which is wrong for safety data."""
     benign_scores: Path | None = Field(default=None, json_schema_extra=HOW)
     """Parquet with `prompt_id` and `score` of a judge, higher for more harmless; a prompt without a score is not."""
-    min_benign: float = 0.5
+    min_benign: float = Field(default=0.5, allow_inf_nan=False)
     """Lowest score of a harmless prompt, in the judge's unit; of several scores of a prompt the mean counts."""
     max_chars: int = Field(default=500, ge=1)
     """Longest refusal; longer answers that begin like one mostly help after all."""
@@ -109,18 +110,9 @@ def decide(facts: Facts, config: RefusalConfig) -> list[Measured]:
     found = [Measured(~(cases[case] & is_harmless), None, None, case, _context(case)) for case in config.drop]
     if config.max_share is not None:
         left = np.logical_and.reduce([one.keep for one in found] or [np.ones(len(facts), dtype=bool)])
-        found.append(_cap(facts, chosen, left, config.max_share))
+        n_others = int((left & ~chosen).sum())
+        found.append(cap_share(chosen & left, n_others, facts.best_first, config.max_share, "refusal_share", "chosen"))
     return found
-
-
-def _cap(facts: Facts, refuses: Bools, left: Bools, max_share: float) -> Measured:
-    refusing = facts.best_first[(refuses & left)[facts.best_first]]
-    others = int(left.sum()) - len(refusing)
-    most = int(max_share / (1 - max_share) * others + 1e-9)  # n / (n + others) <= max_share
-    keep = np.ones(len(facts), dtype=bool)
-    keep[refusing[most:]] = False
-    share: Floats = np.full(len(facts), len(refusing) / max(int(left.sum()), 1))
-    return Measured(keep, np.where(refuses, share, np.nan), max_share, "refusal_share")
 
 
 def _context(case: Case) -> Literal["chosen", "rejected"]:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from filtering.filter import Facts, Filter, FilterConfig, Ints
 from filtering.measured import Measured
-from filtering.ranks import rank_in_group
+from filtering.ranks import keep_best
 
 _UNKNOWN = 0  # stands for pairs without a source, which count as one
 
@@ -50,15 +50,14 @@ def decide(facts: Facts, config: SourceCapConfig) -> list[Measured]:
     Raises:
         ValueError: There are too few sources for `max_share` to hold.
     """
-    rank = rank_in_group(facts["source"], facts.best_first)
     counts = np.unique(facts["source"], return_counts=True)[1]
     found = list[Measured]()
     if config.max_pairs is not None:
-        found.append(Measured(rank <= config.max_pairs, rank.astype(np.float64), config.max_pairs, "source_pairs"))
+        found.append(keep_best(facts["source"], facts.best_first, config.max_pairs, "source_pairs"))
         counts = np.minimum(counts, config.max_pairs)
     if config.max_share is not None:
         cap = share_cap(counts, config.max_share)
-        found.append(Measured(rank <= cap, rank.astype(np.float64), cap, "source_share"))
+        found.append(keep_best(facts["source"], facts.best_first, cap, "source_share"))
     return found
 
 

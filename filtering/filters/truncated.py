@@ -11,13 +11,13 @@ was cut.
 
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from filtering.filter import Facts, Filter, FilterConfig
-from filtering.measured import Bools, Measured
+from filtering.measured import Measured
+from filtering.ranks import cap_share
 
 
 class TruncatedConfig(FilterConfig, frozen=True):
@@ -41,18 +41,11 @@ def decide(facts: Facts, config: TruncatedConfig) -> list[Measured]:
     chosen, rejected = facts["chosen"], facts["rejected"]
     found = [Measured(chosen & rejected if config.sides == "either" else chosen, None, None, "truncated")]
     if config.sides == "chosen" and config.max_rejected_share < 1:
-        found.append(_limit_cut(facts, chosen, rejected, config.max_rejected_share))
+        n_whole, most = int((chosen & rejected).sum()), config.max_rejected_share
+        found.append(
+            cap_share(chosen & ~rejected, n_whole, facts.best_first, most, "rejected_truncated_share", "rejected")
+        )
     return found
-
-
-def _limit_cut(facts: Facts, chosen: Bools, rejected: Bools, max_share: float) -> Measured:
-    """Give each cut rejected answer the share that cut ones have if it and all better ones stay."""
-    order = facts.best_first
-    cut = order[(chosen & ~rejected)[order]]
-    n_cut = np.arange(1, len(cut) + 1)
-    shares = np.full(len(facts), np.nan)
-    shares[cut] = n_cut / (n_cut + int((chosen & rejected).sum()))
-    return Measured(~(shares > max_share), shares, max_share, "rejected_truncated_share", "rejected")
 
 
 def _is_whole(finish_reasons: pa.ChunkedArray) -> pa.ChunkedArray:
