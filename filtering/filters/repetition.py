@@ -105,9 +105,9 @@ def _measure_block(texts: pa.LargeStringArray) -> dict[str, np.ndarray]:
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts))
     return {
         "chars": pc.utf8_length(texts).to_numpy().astype(np.uint32),
-        "ngram_share": _top_ngram_shares(words).astype(np.float32),
-        "compression": _compressions(pc.binary_join(words, pa.scalar(" ", pa.large_string()))).astype(np.float32),
-        "repeated_lines": _repeated_line_shares(texts).astype(np.float32),
+        "ngram_share": _top_ngram_shares(words),
+        "compression": _compressions(pc.binary_join(words, pa.scalar(" ", pa.large_string()))),
+        "repeated_lines": _repeated_line_shares(texts),
         "run": _longest_runs(texts.to_pylist()).astype(np.uint32),
     }
 
@@ -187,4 +187,4 @@ def _longest_runs(texts: list[str]) -> Ints:
     return longest
 
 
-REPETITION = Filter(RepetitionConfig, ("chosen", "rejected"), measure, decide, _measured_by)
+REPETITION = Filter(RepetitionConfig, ("chosen", "rejected"), measure, decide, _measured_by, version=2)

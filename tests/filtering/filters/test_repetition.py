@@ -95,6 +95,18 @@ def test_lists_tables_code_songs_and_short_texts_pass(text):
     assert reasons(pairs(text)) == [None]
 
 
+def test_share_exactly_at_its_limit_passes():
+    three, others = "red blue green red blue green ", "one two three four"
+    config = RepetitionConfig(name="repetition", min_chars=0, max_ngram_share=0.6)
+    assert reasons(pairs(three + others, three + "one two three"), config) == [None, ("repeated_ngrams", "chosen")]
+    lines = ["aaaab", "aaaac", "aaaad", "aaaae"] + ["aaaab"] * 6
+    config = RepetitionConfig(name="repetition", min_chars=0, max_repeated_lines=0.6, max_ngram_share=1)
+    assert reasons(pairs("\n".join(lines), "\n".join([*lines, "aaaab"])), config) == [
+        None,
+        ("repeated_lines", "chosen"),
+    ]
+
+
 def test_padding_and_indentation_are_no_repetition():
     # Left in, the spaces that pad a table make it compress as well as a loop does.
     wide = "\n".join(f"| {word:<40} | {len(word):<40} |" for word in PROSE.split()[:30])
