@@ -93,7 +93,8 @@ def _threshold(known: Floats, limit: float | Quantile) -> float:
     if not isinstance(limit, Quantile):
         return limit
     # One of the values, so that equal values stay together; without any there is nothing to hold against it.
-    return float(np.quantile(known, limit.quantile, method="inverted_cdf")) if known.size else 0.0
+    # Adding 0 makes 0 of -0, which of the two is in the middle hangs on the order of rows.
+    return float(np.quantile(known, limit.quantile, method="inverted_cdf")) + 0.0 if known.size else 0.0
 
 
 PROMPT_SELECTION = Filter(PromptSelectionConfig, ("rejected_score", "rejected", "margin", "score_std"), measure, decide)

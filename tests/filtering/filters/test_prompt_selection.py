@@ -64,6 +64,13 @@ def test_equal_values_stay_together():
     assert dropped(records, min_rejected_score={"quantile": 0.5}) == {}
 
 
+def test_threshold_of_zeros_has_one_sign_in_any_order_of_rows():
+    for scores in ([-0.0, 0.0, -1.0], [0.0, -0.0, -1.0]):
+        records = [{"rejected_score": score} for score in scores]
+        (_, _, threshold) = dropped(records, min_rejected_score={"quantile": 0.6})[2]
+        assert math.copysign(1, threshold) == 1
+
+
 def test_filtering_again_takes_a_quantile_again_but_not_the_number_that_it_came_to():
     config = PromptSelectionConfig(name="prompt_selection", min_rejected_score={"quantile": 0.5})
     first = filter_pairs(pairs(*({"rejected_score": float(score)} for score in range(1, 11))), [config])
