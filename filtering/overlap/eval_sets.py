@@ -42,7 +42,7 @@ def read_texts(source: EvalSet) -> list[str]:
     read = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet, ".txt": _read_lines}
     try:
         rows = list(read[source.path.suffix](source.path))
-    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"eval_sets: {source.path} can't be read ({error}): give it as UTF-8, whole") from error
     if not rows:
         raise ValueError(f"eval_sets: {source.path} holds no rows: give a file with texts, or leave it out")
@@ -62,7 +62,7 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # numbers of many digits and deep nesting, too
                 raise ValueError(f"eval_sets: {path}, line {number} is no JSON ({error})") from error
             if not isinstance(row, dict):
                 raise ValueError(f"eval_sets: {path}, line {number} is no JSON object, but {type(row).__name__}")
@@ -71,7 +71,10 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+        for number, row in enumerate(csv.DictReader(file), 1):
+            if None in row:
+                raise ValueError(f"eval_sets: {path}, row {number} has more cells than the header: quote its commas")
+            yield row
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:

@@ -292,12 +292,26 @@ def test_turns_are_joined(tmp_path):
         ("a.jsonl", '{"messages": [3]}', r"row 1, messages: a list of something else"),
         ("a.parquet", "PAR1", r"a\.parquet can't be read .*: give it as UTF-8, whole"),
         ("a.txt", b"caf\xe9", r"a\.txt can't be read .*: give it as UTF-8, whole"),
+        ("a.jsonl", '{"text": ' + "1" * 5000 + "}", r"a\.jsonl, line 1 is no JSON"),
+        ("a.jsonl", "[" * 100_000, r"a\.jsonl, line 1 is no JSON"),
+        ("a.csv", "question\nyes\nwell, no\n", r"a\.csv, row 2 has more cells than the header"),
     ],
 )
 def test_eval_set_that_is_none_names_file_row_and_column(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     config = ContaminationConfig(name="contamination", eval_sets=[tmp_path / name])
     with pytest.raises(ValueError, match=message):
+        measure(pairs(pair("a")), config)
+
+
+def test_eval_set_damaged_inside_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    as_parquet(path, "text", [f"text {row}" for row in range(5000)])
+    content = bytearray(path.read_bytes())
+    content[100:4000] = b"\xff" * 3900
+    path.write_bytes(content)
+    config = ContaminationConfig(name="contamination", eval_sets=[path])
+    with pytest.raises(ValueError, match=r"a\.parquet can't be read"):
         measure(pairs(pair("a")), config)
 
 
