@@ -125,11 +125,13 @@ def partial_output(output: Path, parts: dict[str, Any]) -> Iterator[Path]:
 
 
 def checksums(path: Path) -> list[list[str]]:
-    """Give name and checksum of a file, or of each file of a folder."""
+    """Give name and checksum of a file, or of each file of a folder, there with the folders in between."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [[file.name, file_checksum(file)] for file in files]
+    if not path.is_dir():
+        return [[path.name, file_checksum(path)]]
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return [[file.relative_to(path).as_posix(), file_checksum(file)] for file in files]
 
 
 def lay_input(folder: Path, name: str, table: pa.Table) -> str:

@@ -1,8 +1,6 @@
 """The command that writes pairs as other tools read them."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any  # JSON values
@@ -12,12 +10,15 @@ import typer
 
 from flows import alone
 from flows.fields import FieldError
+from flows.replacing import check_output, replaced
+from flows.tables import clear_errors
 from flows.terminal import AsJson, print_outcome, user_errors
 
 if TYPE_CHECKING:
     from filtering.formats.importing import PairReader
 
 _CARD = "README.md"
+_MARK = "- prefloop\n"  # among the card's tags
 
 
 class ExportForm(StrEnum):
@@ -85,7 +86,7 @@ def export(
     """Write pairs in the format of another tool; pairs that it can't carry go into a ledger beside it."""
     from filtering.formats.importing import PairReader
 
-    with user_errors():
+    with user_errors(), clear_errors(output.resolve().parent):
         if eval_share is not None and form is not ExportForm.dataset:
             raise FieldError(f"export: --eval-share is for --as dataset, not {form.value}")
         reader = PairReader(source, file_format)
@@ -158,9 +159,13 @@ def _write_dataset(reader: "PairReader", folder: Path, eval_share: float) -> _Ou
     from generation.config import SplitConfig
     from generation.identity import split_of
 
+    folder = folder.resolve()
+    check_output(folder, reader.source, (_CARD, "data"))
+    if (folder / _CARD).exists() and _MARK not in (folder / _CARD).read_text(encoding="utf-8", errors="replace"):
+        raise FieldError(f"export: {folder / _CARD} is no card of ours: give another --output, or empty it")
     beside = reader.source if reader.source.is_dir() else reader.source.parent
     funnel, config, groups = read_funnel(beside / "funnel.json"), SplitConfig(eval_share=eval_share), _Groups(reader)
-    with _replacing(folder) as made:
+    with replaced(folder) as made:
         pairs = _some(groups, folder, lambda: pa.concat_tables(groups.drops))
         splits = write_splits(pairs, made, lambda prompt_id: split_of(prompt_id, config) == "eval")
         (made / _CARD).write_text(write_card(folder.name, splits, eval_share, funnel), encoding="utf-8")
@@ -179,21 +184,7 @@ def _some(tables: Iterable[pa.Table], path: Path, drops: Callable[[], pa.Table])
 
 
 def _check_apart(source: Path, path: Path) -> None:
-    if path.exists() and path.samefile(source):
+    from filtering.formats.source_files import list_files
+
+    if path.exists() and any(path.samefile(file.path) for file in list_files(source)):
         raise FieldError(f"export: --output {path} is the input itself: give another file")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Give a folder that takes the place of `folder`, an earlier export, when the block ends well."""
-    if folder.exists() and not (folder.is_dir() and ((folder / _CARD).exists() or not any(folder.iterdir()))):
-        raise FieldError(f"export: {folder} holds something that is no exported dataset: give another --output")
-    made, old = (folder.with_name(f".{folder.name}.{what}") for what in ("new", "old"))
-    for left in (made, old):
-        shutil.rmtree(left, ignore_errors=True)  # by a killed command
-    made.mkdir(parents=True)
-    yield made
-    if folder.exists():
-        folder.rename(old)
-    made.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -10,10 +10,10 @@ or on how the work was shared out, so a killed and repeated command leaves the s
 
 import json
 import logging
+import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any  # JSON values
@@ -32,12 +32,15 @@ from flows import alone, locks
 from flows.display import stage_bar
 from flows.filter_stage import FUNNEL_PAGE, measure_and_decide
 from flows.funnel import Spotter
-from flows.keys import content_key
+from flows.keys import KEY_CHARS, content_key
+from flows.replacing import check_output, replaced
 from flows.store import MAIN_TABLE, Dataset
-from flows.tables import read_table, write_table, write_text
+from flows.tables import clear_errors, read_table, write_table, write_text
 from judging.schema import PAIRS
 
 FUNNEL = "funnel.json"
+_OURS = ("part-*.parquet", "drops-*.parquet", FUNNEL, FUNNEL_PAGE)
+_KEY = re.compile(f"[0-9a-f]{{{KEY_CHARS}}}")
 _IMPORT_VERSION = 1
 _log = logging.getLogger(__name__)
 
@@ -81,20 +84,23 @@ def filter_file(
         mapper: Where to measure; None = on this machine, on every core where that pays.
 
     Raises:
-        ValueError: The file is not readable as pairs, or `output` holds something else.
+        FieldError: `output` holds something else, or lies in `source` or around it.
+        ValueError: The file is not readable as pairs, or it changed meanwhile.
+        OSError: There is no room, or the folder can't be written; the message says what to do.
     """
-    if output.exists() and not (output / FUNNEL).exists() and any(output.iterdir()):
-        raise ValueError(f"{output} holds files that are no result of filtering: give another --output, or empty it")
-    filters = config.chosen()
-    key = content_key("import", _IMPORT_VERSION, {"files": alone.checksums(source), "format": file_format})
+    output = output.resolve()  # "." has no name, and a link to a folder is to stay one
     facts = output.with_name(f"{output.name}.facts")
-    with locks.hold(facts / "filter.lock"):
+    check_output(output, source, _OURS)
+    check_output(facts, source, ("*",))
+    filters, files = config.chosen(), alone.checksums(source)
+    key = content_key("import", _IMPORT_VERSION, {"files": files, "format": file_format})
+    with clear_errors(output.parent), locks.hold(facts / "filter.lock"):
         _forget_others(facts, key)
-        imported = _import_once(source, file_format, facts / key)
+        imported = _import_once(source, files, file_format, facts / key)
         parts = list_parts(imported.files)
         decision = measure_and_decide("filtering", parts, filters, facts / key, mapper)
         filtered = _sum_up(imported, decision)
-        with _replacing(output) as folder:
+        with replaced(output) as folder:
             spotter = _write_rows(folder, imported.drops, parts, decision)
             bad = dict(Counter(imported.drops["reason"].to_pylist()).most_common())
             report = spotter.report("Filtered pairs", source.name, imported.format, filters, bad)
@@ -107,12 +113,12 @@ def filter_file(
 def _forget_others(facts: Path, key: str) -> None:
     """Remove what was measured of another input: it would only fill the disk."""
     for other in facts.iterdir():
-        if other.is_dir() and other.name != key:
+        if _KEY.fullmatch(other.name) and other.name != key:
             _log.info("%s: of another input, removed", other)
             shutil.rmtree(other)
 
 
-def _import_once(source: Path, file_format: str | None, folder: Path) -> Imported:
+def _import_once(source: Path, files: list[list[str]], file_format: str | None, folder: Path) -> Imported:
     """Read the input into our schema, or find what an earlier command has read."""
     mark, drops = folder / "import.json", folder / "import-drops.parquet"
     if mark.exists():
@@ -122,6 +128,8 @@ def _import_once(source: Path, file_format: str | None, folder: Path) -> Importe
     folder.mkdir(parents=True)
     with stage_bar(f"reading {source.name}") as on_event:
         imported = import_pairs(source, file_format, folder, on_event)
+    if alone.checksums(source) != files:
+        raise ValueError(f"{source} changed while it was read: give the command again")
     write_table(drops, imported.drops)
     names = [path.name for path in imported.files]
     write_text(mark, json.dumps({"format": imported.format, "files": names, "n_rows": imported.n_rows}))
@@ -168,17 +176,3 @@ def _as_json(filtered: Filtered, decision: Decision) -> dict[str, Any]:
         for step in decision.funnel
     ]
     return filtered.to_json() | {"steps": steps}
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """Give a folder that takes the place of `output` when the block ends well."""
-    made, old = (output.with_name(f".{output.name}.{what}") for what in ("new", "old"))
-    for left in (made, old):
-        shutil.rmtree(left, ignore_errors=True)  # by a killed command
-    made.mkdir(parents=True)
-    yield made
-    if output.exists():
-        output.rename(old)
-    made.rename(output)
-    shutil.rmtree(old, ignore_errors=True)

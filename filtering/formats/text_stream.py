@@ -23,6 +23,4 @@ def open_text(path: Path) -> Iterator[io.TextIOBase]:
             with io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text:
                 yield text
     except (OSError, pa.ArrowInvalid) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
         raise ValueError(f"{path} can't be read ({error}): write it again") from error

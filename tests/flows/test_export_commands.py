@@ -97,11 +97,19 @@ def test_wrong_use_is_explained(prefloop, pairs, tmp_path):
     assert "--eval-share is for --as dataset" in error(
         "--as", "trl", "--output", tmp_path / "a.json", "--eval-share", 0.1, code=2
     )
-    assert "holds something that is no exported dataset" in error("--as", "dataset", "--output", pairs.parent, code=2)
+    assert "holds something that is no result of this command" in error(
+        "--as", "dataset", "--output", pairs.parent, code=2
+    )
     assert "give a file that ends in .parquet" in error("--as", "trl", "--output", tmp_path / "a.csv", code=1)
     assert "format 'parquet' is not known" in error(
         "--as", "trl", "--output", tmp_path / "a.json", "--format", "parquet", code=1
     )
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "README.md").write_text("# My own")
+    assert "is no card of ours" in error("--as", "dataset", "--output", tmp_path / "own", code=2)
+    source = pairs.parent  # a folder: none of its files may be written
+    done = prefloop("export", "--input", source, "--as", "trl", "--output", pairs, code=2)
+    assert "is the input itself" in done.stderr
     assert pq.read_table(pairs).num_rows == N
 
 

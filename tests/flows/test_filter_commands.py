@@ -8,6 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from filtering.config import FilteringConfig
+from filtering.formats.importing import import_pairs
+from flows.filter_alone import filter_file
 from tests.command_line import BIN
 
 WORDS = ["river", "stone", "lantern", "marble", "copper", "winter", "orchard", "signal", "velvet", "thunder", "needle"]
@@ -118,7 +121,7 @@ def test_wrong_options_name_the_field(prefloop, source, tmp_path, options, code,
 def test_a_folder_with_other_files_is_left_alone(prefloop, source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    done = prefloop("filter", "--input", source, "--output", tmp_path / "out", code=1)
+    done = prefloop("filter", "--input", source, "--output", tmp_path / "out", code=2)
     assert "give another --output" in done.stderr
     assert contents(tmp_path / "out") == {"mine.txt": b"mine"}
 
@@ -145,3 +148,22 @@ def test_killed_in_the_middle_and_given_again_it_leaves_the_same_bytes(prefloop,
         assert not (tmp_path / "killed").exists()
     prefloop("filter", "--input", path, "--output", tmp_path / "killed")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_folder_of_somebody_elses_beside_the_facts_is_left_alone(prefloop, source, tmp_path):
+    (tmp_path / "out.facts" / "mine").mkdir(parents=True)
+    prefloop("filter", "--input", source, "--output", tmp_path / "out")
+    assert (tmp_path / "out.facts" / "mine").is_dir()
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(source, tmp_path, monkeypatch):
+    def append_and_import(*arguments):
+        with source.open("a") as file:
+            file.write("\n" + json.dumps(pair(99)))
+        return import_pairs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.filter_alone.import_pairs", append_and_import)
+        with pytest.raises(ValueError, match="changed while it was read: give the command again"):
+            filter_file(source, tmp_path / "out", FilteringConfig())
+    assert filter_file(source, tmp_path / "out", FilteringConfig()).n_in == 31
