@@ -5,7 +5,8 @@ two has fewer than 32 words. Candidates come from MinHash signatures in 32 bands
 is 1 - 5 in 10^8 at the default 0.8; nothing is dropped by an estimate. Greedy: prompts in the order of their best
 margins, each that still stands drops its neighbours, so what is dropped has a neighbour at or above the limit that
 stays. Deduplicated training data makes models copy less and need fewer steps (arXiv 2107.06499), and near-duplicates
-across splits inflate evaluation.
+across splits inflate evaluation. Of more than 64 prompts from one template not all are compared with each other
+(`filtering.near.banding`), so filtering again may drop a few more.
 
 System prompts are left out: one that all prompts share would make all of them similar. Prompts below 20 words are
 compared for equality alone: there one word decides, and `duplicate_prompts` is for equal ones. A character of a script

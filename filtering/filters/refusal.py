@@ -47,8 +47,8 @@ class RefusalConfig(FilterConfig, frozen=True):
     max_chars: int = Field(default=500, ge=1)
     """Longest refusal; longer answers that begin like one mostly help after all."""
     max_share: float | None = Field(default=None, ge=0, lt=1)
-    """Highest share of kept pairs whose chosen answer refuses, whatever the prompt: those with the largest margins
-    stay; null sets no limit."""
+    """Highest share of chosen answers that refuse among the pairs that this filter keeps, whatever the prompt: those
+    with the largest margins stay; null sets no limit."""
     more_patterns: tuple[str, ...] = ()
     """Further regular expressions (RE2) for how refusals begin, for other languages; `^` is the start of the answer."""
 

@@ -1,6 +1,6 @@
 """Keep at most so many pairs of one source, the ones with the largest margins: no source drowns the others.
 
-`max_pairs` is a number. `max_share` is a share of what is kept in the end: the largest cap is taken at which no source
+`max_pairs` is a number. `max_share` is a share of what this filter keeps: the largest cap is taken at which no source
 has more than its share of the pairs that are left, so filtering again drops nothing; a share of what came in would be
 exceeded as soon as pairs are dropped. Nobody measured which share is best: look at the funnel by source. Capping by
 sampling is left out: the best pairs are kept, whatever their order.
@@ -27,7 +27,7 @@ class SourceCapConfig(FilterConfig, frozen=True):
     max_pairs: int | None = Field(default=None, ge=1)
     """Most pairs of one source; null sets no limit."""
     max_share: float | None = Field(default=None, gt=0, lt=1)
-    """Largest share of all kept pairs that one source may have; null sets no limit."""
+    """Largest share of the pairs that this filter keeps that one source may have; null sets no limit."""
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> "SourceCapConfig":

@@ -27,8 +27,8 @@ class TruncatedConfig(FilterConfig, frozen=True):
     sides: Literal["chosen", "either"] = "chosen"
     """Which side must be whole."""
     max_rejected_share: float = Field(default=1.0, ge=0, le=1)
-    """Largest share of cut answers among the rejected ones of what is kept, in [0, 1]; of more, those with the largest
-    margins stay. Lower drops more pairs, 1 none."""
+    """Largest share of cut answers among the rejected ones that this filter keeps, in [0, 1]; of more, those with the
+    largest margins stay. Lower drops more pairs, 1 none."""
 
 
 def measure(pairs: pa.Table, _: TruncatedConfig) -> pa.Table:

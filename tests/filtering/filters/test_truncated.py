@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filtering.filtering import filter_pairs
+from filtering.filters.margin import MarginConfig
 from filtering.filters.truncated import TruncatedConfig
 from judging.schema import PAIRS
 
@@ -42,6 +43,12 @@ def test_cut_chosen_answers_count_for_no_share():
     records = [("a", 1.0, "length", "length"), ("b", 1.0, "stop", "stop"), ("c", 1.0, "length", "stop")]
     drops = filter_pairs(table(records), [config(0.0)]).drops
     assert {row["id"]: row["reason"] for row in drops.to_pylist()} == {"a": "truncated", "c": "truncated"}
+
+
+def test_share_is_of_what_the_filter_keeps_whatever_later_ones_drop():
+    records = [("cut", 2.0, "stop", "length"), ("whole", 1.0, "stop", "stop"), ("tie", 0.0, "stop", "stop")]
+    tables = filter_pairs(table(records), [config(1 / 3), MarginConfig(name="margin")])
+    assert tables.kept["pair_id"].to_pylist() == ["cut", "whole"]
 
 
 ROWS = st.lists(
