@@ -18,7 +18,7 @@ from filtering.deciding import Decision, FunnelStep, Identities, Why, decide
 from filtering.facts import FactTable
 from filtering.filter import Mapper
 from filtering.measured import Context
-from filtering.measuring import filter_folder, identity_folder, measure_identity, measure_parts
+from filtering.measuring import check_texts, filter_folder, identity_folder, measure_identity, measure_parts
 from filtering.parts import Part
 from filtering.texts import prompt_texts
 from filtering.workers import IN_PROCESS
@@ -60,7 +60,7 @@ def filter_pairs(pairs: pa.Table, filters: Sequence[FilterChoice]) -> FilterTabl
         filters: The recipe's list; empty keeps everything.
 
     Raises:
-        ValueError: If a pair_id stands twice.
+        ValueError: If a pair_id stands twice, or an id or a text is null.
         RuntimeError: If pairs were lost on the way.
     """
     decision = _decide_in_memory(pairs, filters)
@@ -89,7 +89,7 @@ def filter_parts(
         What becomes of each pair; `split_parts` carries it out.
 
     Raises:
-        ValueError: If a pair_id stands twice.
+        ValueError: If a pair_id stands twice, or an id or a text is null.
     """
     if not parts:
         return _decide_in_memory(PAIRS.empty_table(), filters)
@@ -161,6 +161,7 @@ def _decide_in_memory(pairs: pa.Table, filters: Sequence[FilterChoice]) -> Decis
         links = None if found.link is None else found.link(FactTable(facts), config, IN_PROCESS)
         return _arrays([facts.select(columns or facts.column_names)]), links
 
+    check_texts(pairs)
     identities = Identities.read([measure_identity(pairs)])
     _check_ids(identities, lambda row: pairs["pair_id"][row].as_py())
     return decide(identities, filters, read)

@@ -1,10 +1,14 @@
 """The reading half of filtering: parts of pairs in, facts on disk out, only those that do not stand there yet."""
 
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported.
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filtering.catalogue import FILTERS
 from filtering.config import FilterChoice
@@ -16,6 +20,7 @@ from filtering.parts import Part
 IDENTITY = "pair"
 _IDENTITY_VERSION = 1
 _IDENTITY_READS = ("pair_id", "margin", "source")
+_NEVER_NULL = ("pair_id", "messages", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,30 @@ def measure_part(task: Task) -> int:
     columns: set[str] = set(_IDENTITY_READS if task.identity else ())
     columns.update(*(FILTERS[config.name].reads for config, _ in task.filters))
     pairs = task.part.read(sorted(columns))
+    check_texts(pairs, f"{task.part.path}, row group {task.part.row_group}: ")
     if task.identity:
         task.identity.write(task.index, measure_identity(pairs))
     for config, folder in task.filters:
         folder.write(task.index, FILTERS[config.name].measure(pairs, config))
     return task.part.n_rows
+
+
+def check_texts(pairs: pa.Table, where: str = "") -> None:
+    """Check that ids and texts are there, as far as their columns are; filters rely on it.
+
+    Raises:
+        ValueError: One is null; the message begins with `where` and names the row and the column.
+    """
+    for name in _NEVER_NULL:
+        if name in pairs.column_names and pairs[name].null_count:
+            row = pc.index(pc.is_null(pairs[name]), True).as_py()
+            raise ValueError(f"{where}pair {row + 1} has null in place of {name}: leave it out, or give the text")
+    if "messages" in pairs.column_names:
+        messages = pairs["messages"].combine_chunks()
+        is_null = pc.is_null(pc.struct_field(pc.list_flatten(messages), "content"))
+        if (at := pc.index(is_null, True).as_py()) >= 0:
+            row = pc.list_parent_indices(messages)[at].as_py()
+            raise ValueError(f"{where}pair {row + 1} has a message with null in place of its content")
 
 
 def measure_identity(pairs: pa.Table) -> pa.Table:

@@ -1,17 +1,19 @@
 import math
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filtering.config import FilteringConfig
-from filtering.filtering import Split, check_conservation, filter_pairs
+from filtering.filtering import Split, check_conservation, filter_pairs, filter_parts
 from filtering.filters.duplicates import DuplicatesConfig
 from filtering.filters.identical import IdenticalConfig
 from filtering.filters.length import LengthConfig
 from filtering.filters.similarity import SimilarityConfig
 from filtering.filters.truncated import TruncatedConfig
+from filtering.parts import list_parts
 from generation.schema import DROPS
 from judging.schema import PAIRS
 
@@ -53,6 +55,24 @@ def test_no_filters_keep_everything():
     tables = filter_pairs(table, [])
     assert tables.kept.equals(table)
     assert (len(tables.drops), tables.drops.schema, tables.funnel) == (0, DROPS, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"chosen": None}, "pair 2 has null in place of chosen"),
+        ({"messages": None}, "pair 2 has null in place of messages"),
+        ({"pair_id": None}, "pair 2 has null in place of pair_id"),
+        ({"messages": [{"role": "user", "content": None}]}, "pair 2 has a message with null in place of its content"),
+    ],
+)
+def test_null_in_place_of_a_text_names_row_and_column(tmp_path, field, said):
+    table = pairs(pair("a"), pair("b") | field)
+    with pytest.raises(ValueError, match=f"^{said}"):
+        filter_pairs(table, FilteringConfig().chosen())
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    with pytest.raises(ValueError, match=rf"pairs\.parquet, row group 0: {said}"):
+        filter_parts(list_parts([tmp_path / "pairs.parquet"]), FilteringConfig().chosen(), tmp_path / "facts")
 
 
 def test_no_pairs_pass_through_every_filter():
