@@ -62,9 +62,7 @@ def test_a_margin_without_scores_is_kept_and_nan_is_unknown(tmp_path):
 
 
 def test_a_score_that_is_no_number_is_named(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"jsonl, row 2: score_chosen is a text \('high'\), not a number of 64 bits"
-    ):
+    with pytest.raises(ValueError, match=r"jsonl, row 2: score_chosen is a text \('high'\), not a number of 64 bits"):
         run(tmp_path, TRL, TRL | {"score_chosen": "high"})
     with pytest.raises(
         ValueError, match=r"jsonl, row 1: score_chosen is a number \(10+\.\.\.\), not a number of 64 bits"
