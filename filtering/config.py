@@ -52,7 +52,13 @@ Preset = Literal["light", "standard", "strict"]
 
 # Cheap filters first, and those that compare pairs with each other after those that look at one.
 PRESETS: dict[Preset, list[dict[str, Any]]] = {
-    "light": [{"name": "identical"}, {"name": "truncated"}, {"name": "mismatch"}, {"name": "duplicates"}],
+    "light": [
+        {"name": "identical"},
+        {"name": "truncated"},
+        {"name": "mismatch"},
+        {"name": "length"},
+        {"name": "duplicates"},
+    ],
     "standard": [
         {"name": "identical"},
         {"name": "truncated"},
@@ -111,7 +117,10 @@ class FilteringConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docs
             if fields is not None:
                 listed[name] = listed.get(name, {"name": name}) | fields
             elif listed.pop(name, None) is None:
-                raise ValueError(f"change.{name} is null, but the preset {self.preset} has no such filter to leave out")
+                raise ValueError(
+                    f"change.{name} leaves a filter out, but the preset {self.preset} has no such filter; it has "
+                    f"{', '.join(one['name'] for one in PRESETS[self.preset])}"
+                )
         return [_check(fields) for fields in listed.values()]
 
 
@@ -119,5 +128,15 @@ def _check(fields: dict[str, Any]) -> FilterChoice:
     try:
         return TypeAdapter(FilterChoice).validate_python(fields)
     except ValidationError as error:
-        problems = [".".join(map(str, problem["loc"])) + f": {problem['msg']}" for problem in error.errors()]
-        raise ValueError(f"change.{'; '.join(problems)}") from None
+        raise ValueError("; ".join(_say(problem, fields["name"]) for problem in error.errors())) from None
+
+
+def _say(problem: Any, name: str) -> str:
+    """Name a problem's field, what it got and what it wants."""
+    if problem["type"] == "union_tag_invalid":
+        return f"change.{name}: there is no such filter; there are {problem['ctx']['expected_tags']}"
+    field = ".".join(map(str, ("change", *problem["loc"])))
+    if problem["type"] == "extra_forbidden":
+        return f"{field}: {name} has no such field; docs/filtering.md lists them"
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    return f"{field}: {problem['msg'].removeprefix('Value error, ')}{got}"

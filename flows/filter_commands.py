@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.display import terminal_display
-from flows.fields import check, read_settings
+from flows.fields import FieldError, check, read_settings
 from flows.terminal import AsJson, Verbose, logs, print_json, stderr, user_errors
 
 
@@ -71,8 +71,11 @@ def filter_command(
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         started = time.monotonic()
-        change: dict[str, Any] = read_settings(settings) | dict.fromkeys(without)
-        config = check(FilteringConfig, {"preset": preset.value, "change": change}, "--set")
+        change: dict[str, Any] = read_settings(settings)
+        if both := change.keys() & set(without):
+            raise FieldError(f"--set and --without both name {', '.join(sorted(both))}: give one of the two")
+        change |= dict.fromkeys(without)
+        config = check(FilteringConfig, {"preset": preset.value, "change": change}, "--set, --without")
         with _cluster(ray) as mapper:
             filtered = filter_file(source, output, config, file_format, mapper)
         seconds = round(time.monotonic() - started, 1)

@@ -19,10 +19,12 @@ def check_output(output: Path, source: Path, ours: Sequence[str]) -> None:
         ours: Patterns of the names in a result.
 
     Raises:
-        FieldError: It is a file, holds something else than a result, or lies in `source` or around it.
+        FieldError: It is a file or a disk, holds something else than a result, or lies in `source` or around it.
     """
     if output.exists() and not output.is_dir():
         raise FieldError(f"--output {output} is a file: give a folder that is empty or not there")
+    if output.is_mount():
+        raise FieldError(f"--output {output} is where a disk is mounted, so it can't be replaced: give a folder in it")
     others = [one.name for one in output.iterdir() if not any(map(one.match, ours))] if output.exists() else []
     if others:
         raise FieldError(

@@ -18,6 +18,12 @@ def test_presets_grow_stricter():
     assert light <= standard <= strict
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_preset_keeps_a_pair_with_an_empty_side(preset):
+    config = next(one for one in FilteringConfig(preset=preset).chosen() if one.name == "length")
+    assert config.min_chars >= 1
+
+
 def test_change_sets_a_threshold_of_the_preset_and_keeps_the_others():
     config = FilteringConfig(change={"similarity": {"max_similarity": 0.7}})
     assert names(config) == names(FilteringConfig())
@@ -25,9 +31,9 @@ def test_change_sets_a_threshold_of_the_preset_and_keeps_the_others():
 
 
 def test_change_adds_a_filter_at_the_end_and_leaves_one_out():
-    config = FilteringConfig(preset="light", change={"length": {"min_chars": 3}, "duplicates": None})
+    config = FilteringConfig(preset="light", change={"margin": {}, "duplicates": None})
     assert names(config) == [name for name in names(FilteringConfig(preset="light")) if name != "duplicates"] + [
-        "length"
+        "margin"
     ]
 
 
@@ -39,9 +45,10 @@ def test_a_list_of_filters_replaces_the_preset():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"change": {"nonsense": {}}}, "change.*nonsense"),
+        ({"change": {"nonsense": {}}}, "change.nonsense: there is no such filter; there are 'identical'"),
+        ({"change": {"length": {"max_ratio": 0.5}}}, r"change.length.max_ratio: .*\(got 0.5\)"),
         ({"change": {"length": {"min_chars": -1}}}, "change.length.min_chars: .*greater than or equal to 0"),
-        ({"change": {"length": {"min_char": 1}}}, "change.length.min_char"),
+        ({"change": {"length": {"min_char": 1}}}, "change.length.min_char: length has no such field"),
         ({"preset": "light", "change": {"similarity": None}}, "light has no such filter"),
         ({"filters": [], "change": {"length": {}}}, "give one of the two"),
         ({"preset": "lite"}, "preset"),

@@ -106,6 +106,7 @@ def test_every_row_that_is_no_pair_stands_in_the_ledger(prefloop, tmp_path):
         (["--set", "similarity.max_similarity=2"], 2, "change.similarity.max_similarity"),
         (["--set", "nonsense.x=1"], 2, "nonsense"),
         (["--without", "nonsense"], 2, "no such filter"),
+        (["--without", "length", "--set", "length.min_chars=5"], 2, "both name length: give one"),
         (["--format", "nonsense"], 1, "nonsense"),
         (["--format", "hh"], 1, "pairs.jsonl"),
         (["--preset", "lite"], 2, "lite"),

@@ -1,4 +1,5 @@
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,11 @@ def names(folder):
 def _fill_the_disk(path):
     path.touch()
     raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_mounted_disk_is_refused(tmp_path):
+    with pytest.raises(FieldError, match="where a disk is mounted"):
+        check_output(Path("/proc"), tmp_path, OURS)
 
 
 def test_a_result_takes_the_place_of_an_earlier_one(output):
