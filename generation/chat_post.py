@@ -78,7 +78,7 @@ def _status_error(response: httpx2.Response) -> openai.APIStatusError:
     """Read what the server says about its refusal, which OpenAI's servers put below `error`."""
     try:
         said = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested too deep
         said = None
     error = said.get("error", said) if isinstance(said, dict) else None
     message = error.get("message") if isinstance(error, dict) else None

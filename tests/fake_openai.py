@@ -18,9 +18,9 @@ def status(code: int, message: str = "no", headers: dict | None = None, error_co
     return step
 
 
-def raw(content: bytes) -> Step:
+def raw(content: bytes, code: int = 200) -> Step:
     async def step(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=content, content_type="application/json")
+        return web.Response(body=content, status=code, content_type="application/json")
 
     return step
 

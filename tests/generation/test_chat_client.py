@@ -371,6 +371,12 @@ def test_without_a_key_no_word_is_starred_out(server, fault):
     assert reply.detail == "none of it"
 
 
+def test_a_refusal_nested_too_deep_to_be_read_is_a_reason_like_others(server):
+    server.script = [raw(b"[" * 200_000, 400)]
+    [(_, reply)] = client_of(server).chat(bodies(1))
+    assert reply.reason == "bad_request"
+
+
 def test_key_of_another_service_is_not_sent(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
