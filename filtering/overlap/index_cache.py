@@ -73,6 +73,9 @@ def _read(path: Path) -> EvalIndex | None:
     except (OSError, ValueError, EOFError) as error:
         log.warning("%s is damaged (%s): it is built anew", path, error)
         return None
+    if stored.dtype != np.uint64 or stored.ndim != 1 or len(stored) < _HEADER:
+        log.warning("%s is damaged (no index begins so): it is built anew", path)
+        return None
     header = stored[:_HEADER].astype(np.int64)
     n, n_keys, n_found, n_texts, n_whole, total = header.tolist()
     bounds = np.cumsum([_HEADER, n_keys, n_keys + 1, n_found, n_found, n_texts, n_whole])

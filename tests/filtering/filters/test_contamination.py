@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import random
 
@@ -351,7 +352,22 @@ def test_index_is_built_once_and_then_mapped(evals, cache, monkeypatch):
     assert isinstance(index_cache.load_index(config.eval_sets, 8).keys.base, np.memmap)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: content[:-8], lambda _: b""])
+def array_file(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:100],
+        lambda content: content[:-8],
+        lambda _: b"",
+        lambda _: array_file(np.arange(3, dtype=np.uint64)),
+        lambda _: array_file(np.zeros((9, 9), np.uint64)),
+    ],
+)
 def test_damaged_index_is_built_anew(evals, cache, damage):
     from filtering.overlap import index_cache
 
