@@ -143,6 +143,7 @@ def _temporary_files(store: Store, findings: Findings) -> list[Path]:
     going = {*findings.runs, *(unused.dataset.folder for unused in findings.datasets)}
     found = [Dataset(stage, path.name, path) for stage, parent in _stage_folders(store) for path in parent.iterdir()]
     folders = [one.folder for one in found if _ENTRY.match(one.key) and one.folder.is_dir() and not is_held(one)]
+    folders += [inner for folder in folders if folder.parent.name == "facts" for inner in folder.glob("*/")]
     folders += [folder for run in _run_folders(store) for folder in [run, *run.glob("round-*/")]]
     kept = [folder for folder in folders if not going & {folder, folder.parent}]
     paths = [path for folder in kept for path in sorted(folder.glob(".*")) if _TEMPORARY.match(path.name)]

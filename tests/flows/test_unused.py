@@ -144,7 +144,11 @@ def test_old_temporary_files_of_dead_writers_are_leftovers(store: Store):
     run = FakeRun(store, "demo").begin()
     dataset = lay_dataset(store, "judging", "mine")
     run.use("judging", dataset.key)
-    old = [dataset.folder / ".part-00001.parquet.ab12_xyz", run.folder / ".policy.json.abcdefgh"]
+    facts = store.dataset("facts", key_of("measured"))
+    run.use("facts", facts.key)
+    (facts.folder / "length-0123").mkdir(parents=True)
+    measured = facts.folder / "length-0123" / ".facts-00000.parquet.ab12_xyz"
+    old = [dataset.folder / ".part-00001.parquet.ab12_xyz", measured, run.folder / ".policy.json.abcdefgh"]
     for path in old:
         path.write_text("half")
     new = run.folder / ".policy.json.hgfedcba"
@@ -153,7 +157,7 @@ def test_old_temporary_files_of_dead_writers_are_leftovers(store: Store):
     findings = find_unused(store, [], 0, LATER)
     assert findings.leftovers == old
     remove_unused(store, findings)
-    assert [path.exists() for path in [*old, new]] == [False, False, True]
+    assert [path.exists() for path in [*old, new]] == [False, False, False, True]
     assert dataset.damaged(thorough=True) == []
 
 
