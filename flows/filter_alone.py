@@ -122,8 +122,7 @@ def _import_once(source: Path, files: list[list[str]], file_format: str | None, 
     """Read the input into our schema, or find what an earlier command has read."""
     mark, drops = folder / "import.json", folder / "import-drops.parquet"
     if mark.exists():
-        said = json.loads(mark.read_text())
-        return Imported(said["format"], [folder / name for name in said["files"]], read_table(drops), said["n_rows"])
+        return _read_import(mark, drops)
     shutil.rmtree(folder, ignore_errors=True)  # an import that was killed, and nothing measured of it
     folder.mkdir(parents=True)
     with stage_bar(f"reading {source.name}") as on_event:
@@ -134,6 +133,18 @@ def _import_once(source: Path, files: list[list[str]], file_format: str | None, 
     names = [path.name for path in imported.files]
     write_text(mark, json.dumps({"format": imported.format, "files": names, "n_rows": imported.n_rows}))
     return imported
+
+
+def _read_import(mark: Path, drops: Path) -> Imported:
+    try:
+        said = json.loads(mark.read_text())
+        files = [mark.with_name(name) for name in said["files"]]
+        list_parts(files)  # opens each
+        return Imported(said["format"], files, read_table(drops), said["n_rows"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{mark.parent} is damaged ({error}): remove it and run again, then the input is read anew"
+        ) from error
 
 
 def _write_rows(folder: Path, import_drops: pa.Table, parts: Sequence[Part], decision: Decision) -> Spotter:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -155,6 +156,17 @@ def test_a_folder_of_somebody_elses_beside_the_facts_is_left_alone(prefloop, sou
     (tmp_path / "out.facts" / "mine").mkdir(parents=True)
     prefloop("filter", "--input", source, "--output", tmp_path / "out")
     assert (tmp_path / "out.facts" / "mine").is_dir()
+
+
+@pytest.mark.parametrize("name", ["pairs-00000.parquet", "import.json", "import-drops.parquet"])
+def test_a_damaged_import_is_named_and_read_anew_once_removed(source, tmp_path, name):
+    filter_file(source, tmp_path / "out", FilteringConfig())
+    (file,) = (tmp_path / "out.facts").glob(f"*/{name}")
+    file.write_text("{")
+    with pytest.raises(ValueError, match=r"out.facts/[0-9a-f]+ is damaged .*: remove it and run again"):
+        filter_file(source, tmp_path / "out", FilteringConfig())
+    shutil.rmtree(file.parent)
+    assert filter_file(source, tmp_path / "out", FilteringConfig()).n_in == 30
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(source, tmp_path, monkeypatch):
