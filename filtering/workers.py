@@ -4,6 +4,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from filtering.filter import Item, Mapper, Result
@@ -40,6 +41,11 @@ class Processes:
                         yield ahead.popleft().result()
                 while ahead:
                     yield ahead.popleft().result()
+            except BrokenProcessPool as error:
+                raise OSError(
+                    "a process that measured pairs was ended from outside (the machine may have run out of memory): "
+                    "what is measured is kept, and the same command goes on from there"
+                ) from error
             finally:
                 for future in ahead:
                     future.cancel()
