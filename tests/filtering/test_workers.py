@@ -18,5 +18,5 @@ def test_results_come_in_the_order_of_the_items():
 
 @pytest.mark.slow
 def test_a_process_that_is_ended_from_outside_is_told_as_such():
-    with pytest.raises(OSError, match="ended from outside.*what is measured is kept"):
+    with pytest.raises(OSError, match=r"ended from outside.*what is measured is kept"):
         list(Processes(2).map(double, [1, -1, 2]))
