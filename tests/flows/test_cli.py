@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+WRITER = Path(__file__).parents[2] / "data" / "models" / "writer"
+
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_policy: Path):
@@ -114,7 +116,7 @@ def test_a_stage_on_a_table_without_ids_names_the_column(prefloop, tmp_path):
     source.write_text(json.dumps({"prompt": "Say A", "response": "A", "score": 1}))
     prefloop("import", source, "--output", tmp_path / "in")
     wrong = tmp_path / "in" / "scores.parquet"
-    done = prefloop("train", "--input", wrong, "--output", tmp_path / "policy", code=1)
+    done = prefloop("train", "--input", wrong, "--model", WRITER, "--output", tmp_path / "policy", code=1)
     assert "no column pair_id" in done.stderr
 
 
