@@ -68,7 +68,7 @@ PRESETS: dict[Preset, list[dict[str, Any]]] = {
         {"name": "similarity"},
         {"name": "repetition"},
         {"name": "duplicates"},
-        {"name": "constant_answers", "sides": "either"},
+        {"name": "constant_answers"},
         {"name": "near_duplicates"},
     ],
     "strict": [
@@ -81,7 +81,7 @@ PRESETS: dict[Preset, list[dict[str, Any]]] = {
         {"name": "repetition", "sides": "either"},
         {"name": "uncertainty"},
         {"name": "duplicates"},
-        {"name": "constant_answers"},
+        {"name": "constant_answers", "sides": "either"},
         {"name": "near_duplicates", "min_jaccard": 0.7},
     ],
 }

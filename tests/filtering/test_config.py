@@ -57,3 +57,9 @@ def test_a_list_of_filters_replaces_the_preset():
 def test_wrong_choices_are_named(fields, message):
     with pytest.raises(ValidationError, match=message):
         FilteringConfig(**fields)
+
+
+@pytest.mark.parametrize(("preset", "sides"), [("standard", "chosen"), ("strict", "either")])
+def test_rejected_sides_are_looked_at_only_where_filtering_is_strict(preset, sides):
+    chosen = {one.name: one for one in FilteringConfig(preset=preset).chosen()}
+    assert (chosen["repetition"].sides, chosen["constant_answers"].sides) == (sides, sides)
