@@ -43,7 +43,7 @@ def run(source: Path, output: Path, preset: str, *settings: str) -> Measured:
         said = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise SystemExit(f"prefloop filter ended with {process.returncode}")
-    counts = json.loads(said)
+    counts = {name: value for name, value in json.loads(said).items() if name != "output"}
     wall = time.monotonic() - started
     return {"wall_s": round(wall, 1), "peak_mib": round(peak / 2**20), "counts": counts}
 

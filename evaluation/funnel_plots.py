@@ -1,10 +1,9 @@
-"""What filtering did in, its pictures out: inline SVG for the page, the funnel alone as a PNG for a README."""
+"""What filtering did in, its pictures out, as inline SVG for the page."""
 
 # matplotlib leaves keyword arguments untyped, hence Any for axes.
-from pathlib import Path
 from typing import Any
 
-from evaluation.canvas import COLOURS, inline_svg, write_png
+from evaluation.canvas import COLOURS, inline_svg
 from evaluation.funnel_report import FunnelReport
 from evaluation.funnel_shift import Histogram, LengthShift, MarginShift
 from evaluation.funnel_texts import cut, show_hidden
@@ -18,20 +17,6 @@ _NUMBER_PLACE = 0.81  # where dropped counts end, as a part of the width; the pa
 def funnel_panel(report: FunnelReport) -> str:
     """Draw how many pairs are left after each filter, and how many it dropped."""
     return inline_svg("funnel", lambda axes: _draw_funnel(axes, report))
-
-
-def funnel_figure(report: FunnelReport, path_png: Path) -> None:
-    """Write the funnel alone as a PNG in the light scheme, under a temporary name, then rename it."""
-
-    def draw(axes: Any) -> None:
-        _draw_funnel(axes, report)
-        axes.figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        share = f" ({100 * report.n_kept / report.n_in:.1f} %)" if report.n_in else ""
-        axes.set_title(f"{report.n_kept:,} of {report.n_in:,} pairs kept{share}", loc="left", fontsize=12)
-
-    partial = path_png.with_name(f".{path_png.name}.partial")
-    write_png([draw], partial)
-    partial.replace(path_png)
 
 
 def lengths_panel(shift: LengthShift) -> str:

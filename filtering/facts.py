@@ -6,8 +6,6 @@ stand are right: a killed run goes on with them, and other thresholds find them.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filtering.filter import Filter, FilterConfig
+from filtering.whole_file import whole_file
 
 
 def facts_key(name: str, version: int, measured_by: dict[str, Any]) -> str:
@@ -99,13 +98,5 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
 
 def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            pq.write_table(table, file, compression="zstd", compression_level=1, write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with whole_file(path) as file:
+        pq.write_table(table, file, compression="zstd", compression_level=1, write_page_checksum=True)

@@ -1,17 +1,17 @@
 """Files as the store writes them: complete or absent, checked on reading, with errors that say what to do."""
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any  # JSON values
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+
+from filtering.whole_file import whole_file
 
 ROW_GROUP = 10_000
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -83,17 +83,8 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file that becomes `path`, flushed to the disk, when the block ends well; nothing of it stays otherwise."""
-    with clear_errors(path.parent), ExitStack() as leftovers:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        leftovers.callback(os.unlink, name)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-        leftovers.pop_all()  # nothing is left over
+    with clear_errors(path.parent), whole_file(path) as file:
+        yield file
 
 
 @contextmanager

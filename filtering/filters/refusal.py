@@ -19,7 +19,6 @@ from typing import Any, Literal, Self  # Any: JSON values
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, field_validator, model_validator
 
 from filtering.checksums import file_checksum
@@ -27,6 +26,7 @@ from filtering.filter import HOW, Facts, Filter, FilterConfig
 from filtering.measured import Bools, Measured
 from filtering.ranks import cap_share
 from filtering.refusals import HEAD_CHARS, REFUSAL_START
+from filtering.score_file import read_scores
 
 Case = Literal["chosen_refuses", "rejected_refuses", "both_refuse"]
 
@@ -138,17 +138,7 @@ def _measured_by(config: RefusalConfig) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)  # a process measures many shards
 def _read_scores(path: Path, _: str) -> dict[str, float]:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"refusal.benign_scores: {path} is no Parquet file that can be read ({error})") from error
-    if missing := [name for name in ("prompt_id", "score") if name not in table.column_names]:
-        raise ValueError(
-            f"refusal.benign_scores: {path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
-        )
-    score = table["score"].type
-    if not (pa.types.is_floating(score) or pa.types.is_integer(score)):
-        raise ValueError(f"refusal.benign_scores: the column score of {path} holds {score}: give numbers")
+    table = read_scores(path, "refusal.benign_scores", "prompt_id")
     means = table.group_by("prompt_id").aggregate([("score", "mean")]).drop_null()
     return dict(zip(means["prompt_id"].to_pylist(), means["score_mean"].to_pylist(), strict=True))
 

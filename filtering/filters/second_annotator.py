@@ -17,13 +17,13 @@ from typing import Any, Literal  # Any: JSON values
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from filtering.checksums import file_checksum
 from filtering.filter import HOW, Facts, Filter, FilterConfig
 from filtering.hashes import hash_texts
 from filtering.measured import Floats, Measured
+from filtering.score_file import read_scores
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +94,7 @@ class _Scores:
 
 @lru_cache(maxsize=2)
 def _read_scores(path: Path, _: str) -> _Scores:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"second_annotator.scores: {path} is no Parquet file that can be read ({error})") from error
-    if missing := [name for name in ("candidate_id", "score") if name not in table.column_names]:
-        raise ValueError(
-            f"second_annotator.scores: {path} has no column {', '.join(missing)}; it has "
-            f"{', '.join(table.column_names)}"
-        )
+    table = read_scores(path, "second_annotator.scores", "candidate_id")
     _check(path, table)
     hashes = hash_texts(table["candidate_id"].cast(pa.binary()).to_pylist())
     order = np.argsort(hashes["low"].to_numpy())
@@ -113,8 +105,6 @@ def _read_scores(path: Path, _: str) -> _Scores:
 def _check(path: Path, table: pa.Table) -> None:
     ids, score = table["candidate_id"], table["score"]
     where = f"second_annotator.scores: {path}"
-    if not (pa.types.is_floating(score.type) or pa.types.is_integer(score.type)):
-        raise ValueError(f"{where}: the column score holds {score.type}: give numbers, null = unscored")
     if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
         raise ValueError(f"{where}: the column candidate_id holds {ids.type} with {ids.null_count} nulls: give texts")
     if (n_ids := len(ids.unique())) != len(ids):

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from filtering.checksums import file_checksum
 from filtering.overlap.eval_sets import EvalSet, read_texts
 from filtering.overlap.index import VERSION, EvalIndex, build_index
+from filtering.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +95,7 @@ def _write(path: Path, index: EvalIndex) -> None:
     stored = np.concatenate([np.array([*lengths, total], dtype=np.uint64), *(one.view(np.uint64) for one in arrays)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.save(file, stored)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with whole_file(path) as file:
+            np.save(file, stored)
     except OSError as error:
         log.warning("the index of the eval sets can't be stored (%s): each process builds it", error)
