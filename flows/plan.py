@@ -15,7 +15,7 @@ from generation.config import EngineConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
 from judging.schema import PAIRS_VERSION
-from training.config import SimpoConfig
+from training.losses.catalogue import LOSSES
 from training.schema import AVERAGES_VERSION, LOGPROBS_VERSION, POLICY_VERSION, REPLAY_VERSION
 
 EVALUATION_ROUND = 0  # held-out prompts are sampled with the same seeds whatever the round
@@ -126,7 +126,7 @@ def plan_policy(recipe: Recipe, pairs: Step, start: PolicyFiles, reference: Poli
     """The next policy: which pairs, from which weights, tied to which reference, how."""
     config = answer_fields(recipe.training) | {"reference": None, "ema_weight": None}
     parts = {"pairs": pairs.key, "start": start.key, "config": config, "seed": recipe.seed}
-    if not isinstance(recipe.training.loss, SimpoConfig):  # SimPO has no reference
+    if LOSSES[recipe.training.loss.name].reference:
         parts["reference"] = reference.key
     return Step("policies", POLICY_VERSION, parts)
 

@@ -14,7 +14,8 @@ from flows.retrying import RetriesConfig
 from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_running_server
 from judging.chat_config import SelfConfig
 from judging.config import JudgeConfig, JudgingConfig
-from training.config import SimpoConfig, TrainingConfig
+from training.config import TrainingConfig
+from training.losses.catalogue import LOSSES
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
@@ -105,8 +106,10 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
                 "training.reference ema averages full weights of a model without code of its own: leave training.lora "
                 "and policy.trust_remote_code out, or take initial or previous"
             )
-        if isinstance(training.loss, SimpoConfig) and training.reference != "initial":
-            raise ValueError("training.reference has no effect on simpo, which has no reference: leave it out")
+        if not LOSSES[training.loss.name].reference and training.reference != "initial":
+            raise ValueError(
+                f"training.reference has no effect on {training.loss.name}, which has no reference: leave it out"
+            )
         if training.reference != "ema" and training.ema_weight != TrainingConfig().ema_weight:
             raise ValueError("training.ema_weight has no effect without training.reference: ema")
         return self

@@ -3,33 +3,15 @@
 Fields marked `how` change speed or memory, never an answer beyond rounding, so they stay out of the cache key.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
+from training.losses.catalogue import LossConfig
+from training.losses.logistic import DpoConfig
+
 _HOW: JsonDict = {"how": True}
-
-
-class DpoConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Direct Preference Optimization (arXiv 2305.18290, eq. 7)."""
-
-    name: Literal["dpo"]
-    beta: float = Field(default=0.1, gt=0)
-    """Strength of the tie to the reference; higher keeps the policy closer to it."""
-
-
-class SimpoConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """SimPO (arXiv 2405.14734, eq. 6): length-normalised and without a reference."""
-
-    name: Literal["simpo"]
-    beta: float = Field(default=2.0, ge=1, le=20)
-    """Scale of the mean log-prob difference; the paper uses 2 to 10 (DPO's 0.1 would do next to nothing)."""
-    gamma_beta_ratio: float = Field(default=0.5, ge=0, le=2)
-    """Target margin gamma as a multiple of beta; the paper uses 0.1 to 0.8."""
-
-
-LossConfig = Annotated[DpoConfig | SimpoConfig, Field(discriminator="name")]
 
 
 class LoraConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -41,6 +23,21 @@ class LoraConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Scale of the update over the rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of adapter inputs dropped while training."""
+    quantize: Literal["nf4"] | None = None
+    """QLoRA (arXiv 2305.14314): the frozen base in 4 bits, a quarter of the memory; wants bitsandbytes. The reference
+    is computed in the same 4 bits."""
+
+
+class HoldoutConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Pairs of some prompts that are not trained on, to see whether preference accuracy rises on them too."""
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the prompts, drawn by a hash of their id."""
+    every_steps: int = Field(default=20, ge=1)
+    """Optimiser steps between two evaluations; one more comes before the first step and one after the last."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop when so many evaluations in a row have not raised the best held-out preference accuracy, and keep the
+    weights of the best; null trains to the end."""
 
 
 class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -60,23 +57,41 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Pairs per optimiser step."""
     micro_batch_size: int | None = Field(default=None, ge=1, json_schema_extra=_HOW)
     """Pairs computed at once, a divisor of batch_size; less needs less memory. Null takes batch_size."""
+    batches: Literal["by_prompt", "by_length", "shuffled"] = "by_prompt"
+    """How pairs come together. by_prompt: the pairs of a prompt in one batch, prompts shuffled, so that a prompt is
+    computed once for all its answers. by_length: batches of like length, in shuffled order, for less padding where
+    prompts can't be shared. shuffled: pairs one by one."""
+    prefix_sharing: bool = Field(default=True, json_schema_extra=_HOW)
+    """Compute each prompt of a batch once for all its answers, without padding; where the architecture does not allow
+    it, training falls back to TRL's own way and says so."""
     max_length: int | None = Field(default=None, ge=8)
     """Most tokens of prompt and answer; longer pairs are dropped, never cut. Null takes the model's limit."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients above this norm are scaled down to it."""
+    explode_factor: float = Field(default=100.0, gt=1)
+    """Training stops when a step's loss is above this many times the larger of 1 and the loss before the first step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes in mixed precision; master weights stay float32."""
     gradient_checkpointing: bool = Field(default=False, json_schema_extra=_HOW)
     """Recompute activations in the backward pass: less memory, about 1.3 times the compute."""
     lora: LoraConfig | None = None
     """Train adapters instead of full weights; null trains everything."""
-    reference: Literal["initial", "previous", "base", "ema"] = "initial"
-    """The policy that DPO is tied to. initial: the run's start. previous: the round's start, which is the last good
-    policy. base: the recipe's `policy`, also where a later run starts from another one. ema: an average of the run's
-    start and the policies accepted since (arXiv 2404.09656, soft update between rounds); full weights only."""
+    reference: Literal["initial", "previous", "base", "ema", "none"] = "initial"
+    """The policy that losses with a reference are tied to. initial: the run's start. previous: the round's start, which
+    is the last good policy. base: the recipe's `policy`, also where a later run starts from another one. ema: an
+    average of the run's start and the policies accepted since (arXiv 2404.09656, soft update between rounds); full
+    weights only. none: every text is as likely as any other (`reference_free` of the original DPO code)."""
     ema_weight: float = Field(default=0.6, gt=0, le=1)
     """Weight of a newly accepted policy in the average; 1 is `previous`. The paper's best value is 0.6."""
+    generator_logprobs: bool = False
+    """Take the log-probs that the generator stored as those of the reference, where it is the reference and a sample of
+    them, computed anew, is the same; saves the reference pass."""
+    holdout: HoldoutConfig | None = None
+    """Held-out preference accuracy while training; null trains on all pairs."""
+    checkpoint_steps: int | None = Field(default=None, ge=1, json_schema_extra=_HOW)
+    """Optimiser steps between two checkpoints, from which a killed training goes on; null takes a tenth of all steps,
+    at least 10."""
     threads: int = Field(default=2, ge=1, json_schema_extra=_HOW)
     """CPU threads."""

@@ -4,8 +4,8 @@ The generator's ids travel: with 1 % of tokens split in an unusual way, 39 % of 
 and encoding as other ids. Answers without ids of this tokenizer are tokenised once, here, and marked.
 """
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal  # Any: rows of a table, tokenizers
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
+NUMBERS = ("margin",)  # columns of pairs that losses may ask for
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair to train on."""
+    """One pair to train on.
+
+    Attributes:
+        pair_id: Its id.
+        prompt: The prompt's id.
+        prompt_ids: The prompt's token ids, up to where the answer begins.
+        chosen: The better answer.
+        rejected: The other one.
+        weight: How much the pair counts; 1 where the table says nothing.
+        columns: Numbers of the table that a loss may ask for; None = the table says nothing.
+        mismatched: Token ids of an answer to another prompt; empty unless the loss asks for it.
+    """
 
     pair_id: str
+    prompt: str
     prompt_ids: list[int]
     chosen: Answer
     rejected: Answer
+    weight: float = 1.0
+    columns: Mapping[str, float | None] = field(default_factory=dict)
+    mismatched: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,15 @@ class _Builder:
         return self._prompts[row["prompt_id"]]
 
     def example(self, row: dict[str, Any], prompt_ids: list[int]) -> Example:
-        return Example(row["pair_id"], prompt_ids, self._answer(row, "chosen"), self._answer(row, "rejected"))
+        return Example(
+            pair_id=row["pair_id"],
+            prompt=row["prompt_id"],
+            prompt_ids=prompt_ids,
+            chosen=self._answer(row, "chosen"),
+            rejected=self._answer(row, "rejected"),
+            weight=1.0 if row["weight"] is None else row["weight"],
+            columns={name: row[name] for name in NUMBERS},
+        )
 
     def drop(self, row: dict[str, Any], example: Example) -> dict[str, Any] | None:
         """Give the ledger's row of a pair that can't be trained on; None for the others."""

@@ -1,14 +1,57 @@
-"""The order in which pairs are trained on: a seed and an epoch in, row numbers out."""
+"""The order in which pairs are trained on: a seed and an epoch in, row numbers out.
+
+It depends on nothing else: neither on the micro-batch size nor on what drew random numbers before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+Batches = Literal["by_prompt", "by_length", "shuffled"]
 
-def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Shuffle the row numbers of one pass.
 
-    The order depends on nothing else: neither on the micro-batch size nor on what drew random numbers before.
+@dataclass(frozen=True)
+class Order:
+    """How the rows of a training follow each other.
 
-    Returns:
-        int64, shape `(rows,)`.
+    Attributes:
+        batches: How pairs come together.
+        seed: Seed of the shuffling.
+        prompts: Number of each row's prompt, shape `(rows,)`.
+        lengths: Tokens of each row, shape `(rows,)`.
+        batch_size: Rows of an optimiser step.
     """
-    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+    batches: Batches
+    seed: int
+    prompts: np.ndarray
+    lengths: np.ndarray
+    batch_size: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows an epoch has."""
+        return len(self.prompts)
+
+    def of_epoch(self, epoch: int) -> np.ndarray:
+        """Give the row numbers of one pass, int64, shape `(rows,)`."""
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.batches == "by_prompt":
+            rank = rng.permutation(int(self.prompts.max()) + 1)[self.prompts]
+            return np.argsort(rank, kind="stable")
+        shuffled = rng.permutation(self.rows)
+        if self.batches == "shuffled":
+            return shuffled
+        by_length = shuffled[np.argsort(-self.lengths[shuffled], kind="stable")]
+        blocks = [by_length[start : start + self.batch_size] for start in range(0, self.rows, self.batch_size)]
+        # The one short block stays last: elsewhere it would move the borders of all batches after it.
+        whole, rest = (blocks[:-1], blocks[-1:]) if self.rows % self.batch_size else (blocks, [])
+        return np.concatenate([*(whole[i] for i in rng.permutation(len(whole))), *rest])
+
+
+def number_prompts(prompt_ids: Sequence[str]) -> np.ndarray:
+    """Number prompts by their first row."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(one, len(numbers)) for one in prompt_ids], dtype=np.int64)

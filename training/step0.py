@@ -5,13 +5,12 @@ warning. Before the first step the loss of the first batch is known from log-pro
 and where the policy is its own reference, DPO's loss is ln 2 whatever the pairs.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.examples import SIDES, Example
 from training.logprobs import Compute
-from training.objective import PairValues
+from training.pair_values import PairValues
 
 # |trainer - formula| of the mean loss, in units of max(1, loss).
 _LOSS_TOLERANCE: dict[Compute, float] = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -51,13 +50,14 @@ class StoredDifference:
     largest: float | None
 
 
-def check_loss(expected: float, observed: float, start_is_reference: bool, compute: Compute) -> None:
-    """Hold the trainer's first loss against the formula's, and against ln 2 where policy and reference are one.
+def check_loss(expected: float, observed: float, identity: float | None, compute: Compute) -> None:
+    """Hold the trainer's first loss against the formula's, and against the loss's identity.
 
     Args:
         expected: Mean loss from the formula.
         observed: Mean loss from the trainer.
-        start_is_reference: Whether the loss is DPO and its reference the start policy.
+        identity: The loss at policy = reference, ln 2 for DPO; None where the start is not the reference, or where the
+            loss then depends on the pairs.
         compute: Number format of both.
 
     Raises:
@@ -70,10 +70,10 @@ def check_loss(expected: float, observed: float, start_is_reference: bool, compu
             f"(tolerance {tolerance:.1e}): the trainer sees other tokens, another mask or other reference log-probs "
             "than it was given; check the versions of trl and transformers against the lock file"
         )
-    if start_is_reference and not abs(observed - math.log(2)) <= tolerance:
+    if identity is not None and not abs(observed - identity) <= tolerance:
         raise ValueError(
-            f"before the first step the loss is {observed:.6f}, but the policy is its own reference, where DPO's loss "
-            "is ln 2 = 0.693147: the two have different weights"
+            f"before the first step the loss is {observed:.6f}, but the policy is its own reference, where this loss "
+            f"is {identity:.6f} whatever the pairs: the two have different weights"
         )
 
 

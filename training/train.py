@@ -1,13 +1,9 @@
-"""The training stage's verb: pairs and a start policy in, the next policy and its metrics out.
-
-A killed training starts over: no checkpoints are written.
-"""
+"""The training stage's verb: pairs and a start policy in, the next policy and its metrics out."""
 
 import copy
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 import numpy as np
@@ -15,13 +11,15 @@ import pyarrow as pa
 
 from training.adapter import put_adapter
 from training.examples import Example, Examples, Rendering, build_examples
+from training.first_batch import FirstBatch, check_first_batch
 from training.job import Progress, TrainingJob, TrainingResult
-from training.logprobs import sequence_logprobs
-from training.objective import Objective, PairValues, objective_of
-from training.order import epoch_order
-from training.policy import Policy, configs_kept, load_policy, load_tokenizer, read_limits, write_policy
+from training.losses.catalogue import LOSSES
+from training.objective import Objective
+from training.order import Order, number_prompts
+from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
+from training.reference import load_weights, pair_logprobs, reference_values
 from training.schema import METRICS
-from training.step0 import Step0Report, check_loss, check_stored
+from training.step0 import Step0Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,86 +75,40 @@ def _fit(
     job: TrainingJob, tokenizer: "PreTrainedTokenizerBase", examples: list[Example], log_step: Progress
 ) -> Step0Report:
     """Compute the reference, train after the check of the first batch, write the policy."""
-    from training.trainer import PairTrainer, preference_dataset, trainer_arguments
+    from training.arguments import trainer_arguments
+    from training.pair_dataset import pair_dataset
+    from training.step_log import StepLog
+    from training.trainer import PairTrainer
 
-    objective = objective_of(job.config.loss)
+    objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
     pad_id = padded.pad_token_id
-    reference = _reference(job, objective, examples, pad_id)
-    model = _load(job.start)
-    first = epoch_order(len(examples), job.seed, 0)[: job.config.batch_size].tolist()
-    policy = _logprobs(job, model, [examples[row] for row in first], pad_id)
+    reference = reference_values(job, objective, examples, pad_id)
+    model = load_weights(job.start)
+    order = _order(job, examples)
+    first = order.of_epoch(0)[: job.config.batch_size].tolist()
+    policy = pair_logprobs(job, model, [examples[row] for row in first], pad_id)
     with configs_kept(model):
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
-        arguments = trainer_arguments(job.config, objective, job.seed, str(job.output))
-        dataset = preference_dataset(examples, reference)
-        trainer = PairTrainer(trained, padded, dataset, arguments, objective, log_step)
-        batch = _FirstBatch(first, policy, trainer.evaluate_rows(first))
-        report = _check(job, objective, examples, reference, batch)
+        arguments = trainer_arguments(job.config, objective.trl_arguments, job.seed, str(job.output))
+        dataset = pair_dataset(examples, reference, objective.loss.columns)
+        log = StepLog(log_step, lambda: trainer.names_of_step())
+        trainer: PairTrainer = PairTrainer(trained, padded, dataset, arguments, objective, order, [log])
+        report = check_first_batch(job, objective, FirstBatch(examples, reference, first, policy), trainer)
         trainer.train()
     write_policy(trained, tokenizer, job.output)
     return report
 
 
-@dataclass(frozen=True)
-class _FirstBatch:
-    """What is known of the first batch before the first step."""
-
-    rows: list[int]
-    logprobs: PairValues  # under the policy, of these rows
-    observed: dict[str, float]  # the trainer's loss and margin
-
-
-def _check(
-    job: TrainingJob, objective: Objective, examples: list[Example], reference: PairValues, batch: _FirstBatch
-) -> Step0Report:
-    """Hold the first batch's loss against the formula, and log-probs against the generator's."""
-    dtype, rows, observed = job.config.dtype, np.array(batch.rows), batch.observed
-    expected = float(objective.loss(batch.logprobs, reference.take(rows), _lengths(examples).take(rows)).mean())
-    own_reference = objective.reference is None and job.start.key == job.reference.key
-    check_loss(expected, observed["loss"], own_reference, dtype)
-    coarser = "float32" if dtype == job.generator_dtype == "float32" else "bfloat16"
-    compared = (examples, reference) if own_reference else ([examples[row] for row in batch.rows], batch.logprobs)
-    stored = check_stored(*compared, job.start.key, coarser)
-    return Step0Report(
-        expected_loss=expected,
-        observed_loss=observed["loss"],
-        margin=observed["rewards/margins"],
-        pairs=len(batch.rows),
-        stored_answers=stored.answers,
-        stored_max_difference=stored.largest,
+def _order(job: TrainingJob, examples: list[Example]) -> Order:
+    return Order(
+        batches=job.config.batches,
+        seed=job.seed,
+        prompts=number_prompts([example.prompt for example in examples]),
+        lengths=np.array([_n_tokens(example) for example in examples]),
+        batch_size=job.config.batch_size,
     )
-
-
-def _reference(job: TrainingJob, objective: Objective, examples: list[Example], pad_id: int) -> PairValues:
-    """Fill the reference columns; the reference policy is in memory only here."""
-    if objective.reference is not None:
-        return objective.reference(_lengths(examples))
-    return _logprobs(job, _load(job.reference), examples, pad_id)
-
-
-def _logprobs(job: TrainingJob, model: Any, examples: list[Example], pad_id: int) -> PairValues:
-    prompts = [example.prompt_ids for example in examples]
-    answers = [example.chosen.token_ids for example in examples] + [example.rejected.token_ids for example in examples]
-    size = job.config.micro_batch_size or job.config.batch_size
-    sums = sequence_logprobs(model, prompts * 2, answers, pad_id, size, job.config.dtype)
-    if not np.isfinite(sums).all():
-        bad = examples[int(np.flatnonzero(~np.isfinite(sums))[0]) % len(examples)]
-        raise ValueError(
-            f"pair {bad.pair_id}: an answer has no finite log-prob under {model.name_or_path} before training"
-        )
-    return PairValues(sums[: len(examples)], sums[len(examples) :])
-
-
-def _load(policy: Policy) -> Any:
-    return load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
-
-
-def _lengths(examples: list[Example]) -> PairValues:
-    chosen = np.array([len(example.chosen.token_ids) for example in examples], dtype=np.float64)
-    rejected = np.array([len(example.rejected.token_ids) for example in examples], dtype=np.float64)
-    return PairValues(chosen, rejected)
 
 
 def _counts(examples: Examples) -> dict[str, int]:

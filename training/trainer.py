@@ -1,86 +1,32 @@
-"""TRL's DPOTrainer on given token ids and given reference log-probs. The one file that imports TRL.
+"""TRL's DPOTrainer on given token ids and given reference log-probs, with the losses of `training.losses`.
 
 TRL tokenises texts itself and computes its reference itself; both are overridden here, as private methods, which is
 why TRL's version is pinned exactly. Its shuffling and its weighting of uneven micro-batches are replaced as well, so
-that neither changes with memory settings.
+that neither changes with memory settings. TRL's own loss is trained on where it is right and all pairs weigh the same;
+else the formula takes its place, on the same log-probs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any  # TRL and transformers are untyped
 
-import numpy as np
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
+from trl.trainer.dpo_trainer import DPOTrainer
 
-from training.config import TrainingConfig
-from training.examples import Example
-from training.job import Progress
-from training.objective import Objective, PairValues
-from training.order import epoch_order
-
-_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-_FEATURES = Features(
-    pair_id=Value("string"),
-    prompt_ids=List(Value("int32")), chosen_ids=List(Value("int32")), rejected_ids=List(Value("int32")),
-    ref_chosen_logps=Value("float64"), ref_rejected_logps=Value("float64"), row=Value("int64"),
-)  # fmt: skip
-
-
-def trainer_arguments(config: TrainingConfig, objective: Objective, seed: int, output: str) -> DPOConfig:
-    """Say to TRL what a recipe says; it reports and saves nothing itself."""
-    micro = config.micro_batch_size or config.batch_size
-    arguments = DPOConfig(
-        output_dir=output,
-        **objective.arguments,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=_SCHEDULES[config.lr_schedule],
-        warmup_steps=config.warmup_share,  # below 1 it is a share of all steps
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // micro,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.dtype == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),  # bfloat16 is refused on a CPU that was not asked for
-        activation_checkpointing=config.gradient_checkpointing,
-        seed=seed,
-        max_length=None,  # long pairs were dropped to the ledger; nothing is cut
-        disable_dropout=False,  # load_policy did it for the model; TRL would take the adapter's as well
-        precompute_ref_log_probs=True,  # has TRL read the columns, and load no second model
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-    # With several GPUs in sight transformers would wrap the model in DataParallel and multiply the batch by their
-    # number, and TRL refuses that. No argument says otherwise; one process uses one GPU, the first.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def preference_dataset(examples: list[Example], reference: PairValues) -> Dataset:
-    """Put token ids and reference log-probs into the columns that TRL's loss reads."""
-    columns = {
-        "pair_id": [example.pair_id for example in examples],
-        "prompt_ids": [example.prompt_ids for example in examples],
-        "chosen_ids": [example.chosen.token_ids for example in examples],
-        "rejected_ids": [example.rejected.token_ids for example in examples],
-        "ref_chosen_logps": reference.chosen,
-        "ref_rejected_logps": reference.rejected,
-        "row": np.arange(len(examples)),
-    }
-    return Dataset.from_dict(columns, features=_FEATURES)
+from training.losses.loss import Moment
+from training.losses.pairs import Pairs, Side
+from training.objective import Objective
+from training.order import Order
+from training.pair_dataset import PairCollator
+from training.step_log import diverged
 
 
 class PairTrainer(DPOTrainer):
-    """Trains on a `preference_dataset`; stops where a loss or a gradient is not a number."""
+    """Trains on a `pair_dataset`; stops where a loss is not a number."""
 
     def __init__(
         self,
@@ -89,23 +35,33 @@ class PairTrainer(DPOTrainer):
         dataset: Dataset,
         arguments: DPOConfig,
         objective: Objective,
-        log_step: Progress,
+        order: Order,
+        callbacks: list[TrainerCallback],
     ) -> None:
         self._policy = model
         self._objective = objective
+        self._order = order
         self._pair_ids: list[str] = dataset["pair_id"][:]
+        self._weights = torch.tensor(dataset["weight"][:], dtype=torch.float64)
         self._rows_in_step: list[int] = []
+        self._shares: list[float] = []
+        initial = objective.loss.initial
+        self.loss_state = dict(initial(objective.config)) if initial else {}
         super().__init__(
             model=model,
             args=arguments,
-            data_collator=_RowCollator(pad_token_id=tokenizer.pad_token_id),
+            data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
             train_dataset=dataset,
             processing_class=tokenizer,
-            callbacks=[_StepLog(log_step, self._names_of_step)],
+            callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # transformers adds it where its progress bar is off
         if isinstance(model, PeftModel):
             model.delete_adapter("ref")  # TRL's copy to compute a reference with; ours is in the columns
+
+    def names_of_step(self) -> list[str]:
+        """Name the pairs of the optimiser step that is under way."""
+        return [self._pair_ids[row] for row in self._rows_in_step]
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:  # noqa: ARG002
         return dataset
@@ -116,117 +72,137 @@ class PairTrainer(DPOTrainer):
     def _send_telemetry(self) -> None:
         """Send nothing to anyone."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> "_SeededOrder":  # noqa: ARG002
-        return _SeededOrder(len(self._pair_ids), self.args.seed)
+    def _get_train_sampler(self, train_dataset: Any = None) -> "_EpochOrder":  # noqa: ARG002
+        return _EpochOrder(self._order)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember which rows the next optimiser step is made of."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)
-        self._rows_in_step = [row for batch in batches for row in batch["rows"].tolist()]
+        self._rows_in_step = [row for batch in batches for row in batch["extras"]["row"].tolist()]
         return batches, n_items
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Compute the mean loss of a micro-batch, weighted by its share of the step's pairs."""
-        rows = inputs.pop("rows")
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        """Compute the mean loss of a micro-batch; in training, weighted by its share of the step's weight."""
+        extras = inputs.pop("extras")
+        rows = extras["row"].cpu()
         recorder: Any = _Recorder(model)
-        loss = super().compute_loss(recorder, inputs, return_outputs, num_items_in_batch)
-        if self._objective.rewards is not None:
-            logprobs = recorder.log_probs.detach().sum(dim=1)
-            rewards = self._objective.rewards(logprobs, inputs["completion_mask"].sum(dim=1))
-            self._replace_rewards(*rewards.chunk(2))
+        loss = super()._compute_loss(recorder, inputs, return_outputs)
+        pairs = self._pairs(model, recorder.outputs, inputs["completion_mask"], extras)
+        weights, objective = extras["weight"], self._objective
+        moment = Moment(self.loss_state, self.args.seed, self.state.global_step)
+        if objective.loss.trl is None or bool((weights != 1).any()):
+            losses = objective.loss.formula(pairs, objective.config, moment)
+            loss = (losses * weights).sum() / weights.sum()
+        self._replace_rewards(pairs)
         if not torch.isfinite(loss):
-            raise ValueError(
-                f"training diverged: the loss is {loss.item()} at step {self.state.global_step + 1}, on the pairs "
-                f"{', '.join(self._pair_ids[row] for row in rows.tolist())}; lower training.learning_rate"
-            )
+            names = [self._pair_ids[row] for row in rows.tolist()]
+            raise diverged(f"the loss is {loss.item()}", self.state.global_step + 1, names)
         if not self._policy.training:
             return loss
+        if objective.loss.move is not None:
+            self.loss_state = dict(objective.loss.move(_without_gradient(pairs), objective.config, moment))
+        share = float(self._weights[rows].sum() / self._weights[self._rows_in_step].sum())
+        self._shares.append(share)
         # The base class divides by the number of micro-batches; the last one of an epoch may be a small one.
-        return loss * (len(rows) * self.current_gradient_accumulation_steps / len(self._rows_in_step))
+        return loss * (share * self.current_gradient_accumulation_steps)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Average each metric over the micro-batches of a step, by their share of it."""
+        if self._policy.training and self._shares:
+            total = sum(self._shares)
+            for values in self._metrics["train"].values():
+                if len(values) == len(self._shares):
+                    values[:] = [sum(v * s for v, s in zip(values, self._shares, strict=True)) / total]
+            self._shares.clear()
+        super().log(logs, start_time)
 
     def evaluate_rows(self, rows: list[int]) -> dict[str, float]:
-        """Compute the loss and the mean margin of some rows as TRL does, in eval mode, without training."""
+        """Compute the loss and the mean margin of some rows as in training, in eval mode, without training."""
         self._policy.eval()
         total = {"loss": 0.0, "rewards/margins": 0.0}
-        size = self.args.per_device_train_batch_size
+        size, weight = self.args.per_device_train_batch_size, float(self._weights[rows].sum())
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             inputs = self._prepare_inputs(self.data_collator([self.train_dataset[row] for row in part]))
             with torch.no_grad(), self.accelerator.autocast():
                 loss = self.compute_loss(self._policy, inputs)
-            total["loss"] += loss.item() * len(part) / len(rows)
+            total["loss"] += loss.item() * float(self._weights[part].sum()) / weight
             total["rewards/margins"] += self._metrics["eval"]["rewards/margins"][-1] * len(part) / len(rows)
         self._metrics["eval"].clear()
         return total
 
-    def _replace_rewards(self, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
-        """Put the objective's own rewards in place of those that TRL logged last."""
+    def _pairs(self, model: Any, outputs: Any, completion_mask: torch.Tensor, extras: dict[str, torch.Tensor]) -> Pairs:
+        """Give the loss what it asks for."""
+        mask = completion_mask[:, 1:].bool()
+        width = mask.shape[1]  # prompt tuning puts virtual tokens before the real ones
+
+        def side(name: str, half: int) -> Side:
+            stats = outputs.log_sum_sq_probs
+            return Side(
+                tokens=outputs.log_probs[:, -width:].chunk(2)[half],
+                mask=mask.chunk(2)[half],
+                ref=extras[f"ref_{name}_logps"],
+                ref_shared=extras.get(f"ref_{name}_shared"),
+                sum_sq=None if stats is None else stats[:, -width:].chunk(2)[half],
+            )
+
+        columns = {name.removeprefix("column_"): value for name, value in extras.items() if name.startswith("column_")}
+        mismatched = self._mismatched(model, extras) if self._objective.loss.mismatched else None
+        return Pairs(side("chosen", 0), side("rejected", 1), columns, mismatched)
+
+    def _mismatched(self, model: Any, extras: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Compute h of each pair's answer to another prompt."""
+        ids, mask = extras["mismatched_input_ids"], extras["mismatched_completion_mask"]
+        with torch.no_grad():
+            outputs = model(
+                input_ids=ids, attention_mask=extras["mismatched_attention_mask"], use_cache=False,
+                labels=ids.masked_fill(mask == 0, -100), fused_lm_head=True,
+            )  # fmt: skip
+        return outputs.log_probs.sum(dim=1) - extras["ref_mismatched"]
+
+    def _replace_rewards(self, pairs: Pairs) -> None:
+        """Put the loss's own rewards in place of those that TRL logged last."""
+        rewards, config = self._objective.loss.rewards, self._objective.config
         metrics = self._metrics["train" if self._policy.training else "eval"]
+        if rewards is None:
+            return
+        with torch.no_grad():
+            chosen, rejected = rewards(pairs.chosen, config), rewards(pairs.rejected, config)
         metrics["rewards/chosen"][-1] = chosen.mean().item()
         metrics["rewards/rejected"][-1] = rejected.mean().item()
         metrics["rewards/margins"][-1] = (chosen - rejected).mean().item()
-        metrics["rewards/accuracies"][-1] = (chosen > rejected).float().mean().item()
-
-    def _names_of_step(self) -> list[str]:
-        return [self._pair_ids[row] for row in self._rows_in_step]
+        metrics["rewards/accuracies"][-1] = (chosen > rejected).double().mean().item()
 
 
-class _RowCollator(DataCollatorForPreference):
-    """TRL's collator, and the row numbers."""
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = super().torch_call(examples)
-        batch["rows"] = torch.tensor([example["row"] for example in examples])
-        return batch
+def _without_gradient(pairs: Pairs) -> Pairs:
+    chosen, rejected = (replace(side, tokens=side.tokens.detach()) for side in (pairs.chosen, pairs.rejected))
+    return replace(pairs, chosen=chosen, rejected=rejected)
 
 
-class _SeededOrder(torch.utils.data.Sampler[int]):
-    """`epoch_order` as a sampler; the training loop calls `set_epoch`."""
+class _EpochOrder(torch.utils.data.Sampler[int]):
+    """An `Order` as a sampler; the training loop calls `set_epoch`."""
 
-    def __init__(self, rows: int, seed: int) -> None:
-        self._rows = rows
-        self._seed = seed
+    def __init__(self, order: Order) -> None:
+        self._order = order
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._rows
+        return self._order.rows
 
     def __iter__(self) -> Iterator[int]:
-        yield from epoch_order(self._rows, self._seed, self._epoch).tolist()
+        yield from self._order.of_epoch(self._epoch).tolist()
 
 
 class _Recorder:
-    """A model that keeps the token log-probs of its last call, which TRL's loss throws away."""
+    """A model that keeps the outputs of its last call, which TRL's loss throws away."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.log_probs = torch.empty(0)
+        self.outputs: Any = None
 
     def __call__(self, **inputs: Any) -> Any:
-        outputs = self._model(**inputs)
-        self.log_probs = outputs.log_probs
-        return outputs
-
-
-class _StepLog(TrainerCallback):
-    """Hands every step's metrics on, and stops where a gradient is not a number."""
-
-    def __init__(self, log_step: Progress, names_of_step: Callable[[], list[str]]) -> None:
-        self._log_step = log_step
-        self._names_of_step = names_of_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        if "grad_norm" not in logs:  # the summary of the whole run, at its end
-            return
-        if not np.isfinite(logs["grad_norm"]):
-            raise ValueError(
-                f"training diverged: the gradient is {logs['grad_norm']} at step {state.global_step}, on the pairs "
-                f"{', '.join(self._names_of_step())}; lower training.learning_rate"
-            )
-        metrics = {name: float(value) for name, value in logs.items() if name != "epoch"}
-        self._log_step(state.global_step, state.max_steps, metrics)
+        self.outputs = self._model(**inputs)
+        return self.outputs

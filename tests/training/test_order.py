@@ -1,16 +1,46 @@
 """The order of the pairs."""
 
-from training.order import epoch_order
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.order import Order, number_prompts
 
 
-def test_every_pair_comes_once_an_epoch():
-    assert sorted(epoch_order(100, seed=1, epoch=0).tolist()) == list(range(100))
+def order(rows=100, seed=1, batches="shuffled", prompts=None, batch_size=8):
+    numbers = np.arange(rows) if prompts is None else np.array(prompts)
+    return Order(batches, seed, numbers, np.arange(rows) % 17, batch_size)
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = {tuple(epoch_order(100, seed, epoch).tolist()) for seed in (1, 2) for epoch in (0, 1)}
+@pytest.mark.parametrize("batches", ["shuffled", "by_prompt", "by_length"])
+def test_every_pair_comes_once_an_epoch(batches):
+    assert sorted(order(batches=batches).of_epoch(0).tolist()) == list(range(100))
+
+
+@pytest.mark.parametrize("batches", ["shuffled", "by_prompt", "by_length"])
+def test_epochs_and_seeds_have_orders_of_their_own(batches):
+    orders = {tuple(order(seed=seed, batches=batches).of_epoch(epoch).tolist()) for seed in (1, 2) for epoch in (0, 1)}
     assert len(orders) == 4
 
 
-def test_the_same_seed_gives_the_same_order():
-    assert epoch_order(5, seed=1, epoch=0).tolist() == epoch_order(5, seed=1, epoch=0).tolist()
+@pytest.mark.parametrize("batches", ["shuffled", "by_prompt", "by_length"])
+def test_the_same_seed_gives_the_same_order(batches):
+    assert order(batches=batches).of_epoch(3).tolist() == order(batches=batches).of_epoch(3).tolist()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 3))
+def test_the_pairs_of_a_prompt_follow_each_other(prompts, epoch):
+    numbers = number_prompts([str(one) for one in prompts])
+    one = Order("by_prompt", 3, numbers, np.ones(len(prompts)), 4)
+    seen = numbers[one.of_epoch(epoch)]
+    assert 1 + np.count_nonzero(np.diff(seen)) == len(set(prompts))
+
+
+def test_batches_by_length_hold_like_lengths_and_the_short_one_comes_last():
+    one = order(batches="by_length", batch_size=8)
+    lengths = one.lengths[one.of_epoch(0)]
+    spread = [np.ptp(lengths[start : start + 8]) for start in range(0, 96, 8)]
+    assert max(spread) <= 2
+    assert len(lengths[96:]) == 4
+    assert lengths[96:].max() == 0  # the shortest
