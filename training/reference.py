@@ -6,7 +6,7 @@ import numpy as np
 
 from training.examples import Example
 from training.job import TrainingJob
-from training.logprobs import TokenLogprobs
+from training.logprobs import TokenLogprobs, token_logprobs
 from training.objective import Objective
 from training.pair_values import PairValues
 from training.policy import Policy, load_policy
