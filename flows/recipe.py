@@ -67,10 +67,12 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
         schedule, retry = self.iteration.schedule, self.iteration.retry
         sampling, training = self.generation.sampling, self.training
         temperature = value_of_round(schedule.temperature, number, sampling.temperature)
-        beta = value_of_round(schedule.beta, number, training.loss.beta) * retry.beta_factor**attempt
+        loss = training.loss
+        if isinstance(beta := getattr(loss, "beta", None), float):  # not every loss has one
+            beta = value_of_round(schedule.beta, number, beta) * retry.beta_factor**attempt
+            loss = type(loss).model_validate(loss.model_dump() | {"beta": beta})
         rate = value_of_round(schedule.learning_rate, number, training.learning_rate)
         rate *= retry.learning_rate_factor**attempt
-        loss = type(training.loss).model_validate(training.loss.model_dump() | {"beta": beta})
         sampling = sampling.model_copy(update={"temperature": temperature})
         return self.model_copy(
             update={
@@ -119,8 +121,14 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
         iteration = self.iteration
         if iteration.on_refusal != "retry" and iteration.retry != RetryConfig():
             raise ValueError("iteration.retry has no effect without iteration.on_refusal: retry")
-        if iteration.retry.learning_rate_factor == iteration.retry.beta_factor == 1:
-            raise ValueError("iteration.retry would train the same again: change learning_rate_factor or beta_factor")
+        has_beta = "beta" in type(self.training.loss).model_fields
+        if iteration.schedule.beta and not has_beta:
+            raise ValueError(f"iteration.schedule.beta has no effect on {self.training.loss.name}: leave it out")
+        if iteration.retry.learning_rate_factor == 1 and (iteration.retry.beta_factor == 1 or not has_beta):
+            raise ValueError(
+                "iteration.retry would train the same again: change learning_rate_factor, or beta_factor where the loss has "
+                "a beta"
+            )
         if iteration.stop.annotator_only and self.judging.annotator == self.evaluation.judge:
             raise ValueError(
                 "iteration.stop.annotator_only can't fire where one judge is both judging.annotator and "
@@ -207,8 +215,8 @@ def _refuse_double_settings(recipe: Recipe, where: str) -> None:
         "learning_rate": ("training", recipe.training),
     }
     for name, (place, config) in places.items():
-        given = getattr(config, name) != type(config).model_fields[name].default
-        if getattr(recipe.iteration.schedule, name) and given:
+        scheduled = getattr(recipe.iteration.schedule, name)
+        if scheduled and getattr(config, name) != type(config).model_fields[name].default:
             raise FieldError(
                 f"{where}: {place}.{name} and iteration.schedule.{name} are both given: the schedule would win; "
                 f"leave one out (--set iteration.schedule.{name}=null)"
