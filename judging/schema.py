@@ -50,9 +50,14 @@ PAIRS = pa.schema(
         ("split", pa.string()),  # train | eval | vault
         ("source", pa.string()),
         ("weight", pa.float64()),  # how much it counts, in (0, 1]; null = 1
+        ("soft_label", pa.float64()),  # P(chosen is the better one), in [0, 1]; null = not asked for
+        ("chosen_p_win", pa.float64()),  # mean P(it beats another scored answer of its prompt); null = not asked for
+        ("rejected_p_win", pa.float64()),
+        ("chosen_aspects", pa.map_(pa.string(), pa.float64())),  # parts of its score; null where the judge has none
+        ("rejected_aspects", pa.map_(pa.string(), pa.float64())),
     ]
 )
 
 # Part of every cache key of the stage; raised by hand when its code gives other answers for the same input.
 SCORES_VERSION = 2
-PAIRS_VERSION = 3
+PAIRS_VERSION = 4

@@ -25,6 +25,7 @@ class Joined:
     Attributes:
         row: Row in the candidates table.
         prompt: Row in the prompts table.
+        scored: Row in the scores table.
         score: NaN where unscored.
         uncertainty: Spread of the judge's opinion in units of the score; NaN = unknown.
         length: Characters of the text.
@@ -36,6 +37,7 @@ class Joined:
 
     row: Ints
     prompt: Ints
+    scored: Ints
     score: Floats
     uncertainty: Floats
     length: Ints
@@ -77,6 +79,7 @@ def join_candidates(
     return Joined(
         row=row,
         prompt=prompt[row],
+        scored=scored[row],
         score=score[row],
         uncertainty=scores["uncertainty"].to_numpy().astype(np.float64)[scored][row],
         length=length[row],

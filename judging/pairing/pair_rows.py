@@ -1,4 +1,4 @@
-"""Picked pairs in, the table of pairs out: each with its texts, ids, scores and weight."""
+"""Picked pairs in, the table of pairs out: each with its texts, ids, scores, weight and labels."""
 
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported.
@@ -14,6 +14,7 @@ from judging.pairing.joined import Floats, Ints, Joined
 from judging.pairing.modifiers import probability
 from judging.pairing.pairing_config import PairingConfig
 from judging.pairing.picking import Picked
+from judging.pairing.win_rates import p_win
 from judging.schema import PAIRS
 
 _BLOCK = 20_000  # texts in one array; 2 GiB would take 100,000 characters each
@@ -21,13 +22,14 @@ _BESIDE_TEXT = ("token_ids", "finish_reason", "logprob_sum", "policy", "tokenize
 
 
 def build_pairs(
-    prompts: pa.Table, candidates: pa.Table, joined: Joined, picked: Picked, config: PairingConfig
+    prompts: pa.Table, candidates: pa.Table, scores: pa.Table, joined: Joined, picked: Picked, config: PairingConfig
 ) -> pa.Table:
     """Build the table of pairs (`judging.schema.PAIRS`).
 
     Args:
         prompts: Table of `generation.schema.PROMPTS`.
         candidates: Table of `generation.schema.CANDIDATES`.
+        scores: Table of `judging.schema.SCORES`.
         joined: The candidates with their prompts and scores.
         picked: The pairs.
         config: What they were picked by.
@@ -41,6 +43,7 @@ def build_pairs(
         columns |= {f"{side}_id": taken["candidate_id"], f"{side}_score": joined.score[entries]}
         columns[side] = _take_texts(candidates["text"], joined.row[entries])
         columns |= {f"{side}_{name}": taken[name] for name in _BESIDE_TEXT}
+        columns[f"{side}_aspects"] = scores["aspects"].take(pa.array(joined.scored[entries]))
         hashes.append(taken["prompt_hash"])
     columns["prompt_hash"] = pc.if_else(pc.equal(*hashes), hashes[0], None)
     margin = joined.score[picked.chosen] - joined.score[picked.rejected]
@@ -48,6 +51,7 @@ def build_pairs(
     columns["uncertainty"] = _margin_uncertainty(joined, picked)
     columns["score_std"] = _score_std(joined)[picked.prompt]
     columns["weight"] = probability(margin, config.slope) if config.rule == "all_pairs" else pa.nulls(margin.size)
+    columns |= _labels(joined, picked, margin, config)
     columns["rule"] = pa.repeat(config.rule, len(prompt_rows))
     ids = (columns[name].to_pylist() for name in ("prompt_id", "chosen_id", "rejected_id"))
     columns["pair_id"] = [pair_id(*row) for row in zip(*ids, strict=True)]
@@ -58,6 +62,17 @@ def pair_id(prompt_id: str, chosen_id: str, rejected_id: str) -> str:
     """Hash what a pair is made of: 24 hexadecimal characters (96 bits) of BLAKE2b."""
     parts = "\n".join(("pair", prompt_id, chosen_id, rejected_id))
     return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+
+
+def _labels(joined: Joined, picked: Picked, margin: Floats, config: PairingConfig) -> dict[str, Any]:
+    """Give what soft losses are trained towards; nulls unless the config asks for it."""
+    if not config.soft_labels:
+        return dict.fromkeys(("soft_label", "chosen_p_win", "rejected_p_win"), pa.nulls(margin.size, pa.float64()))
+    return {
+        "soft_label": probability(margin, config.slope),
+        "chosen_p_win": p_win(joined, picked.chosen, config.slope),
+        "rejected_p_win": p_win(joined, picked.rejected, config.slope),
+    }
 
 
 def _margin_uncertainty(joined: Joined, picked: Picked) -> pa.Array:

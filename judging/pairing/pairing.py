@@ -68,7 +68,7 @@ def pair_candidates(
     joined = join_candidates(prompts, candidates, scores, on_policy or frozenset(), config.seed)
     check_on_policy(candidates, joined, config, on_policy)
     picked = pick_pairs(joined, config)
-    pairs = build_pairs(prompts, candidates, joined, picked, config)
+    pairs = build_pairs(prompts, candidates, scores, joined, picked, config)
     drops = build_drops(prompts, candidates, joined, picked, config)
     check_conservation(candidates, pairs, drops)
     facts = {"length_alpha": picked.alpha} | measure_length(joined, picked.chosen, picked.rejected)

@@ -33,8 +33,11 @@ class PairingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     """score: the difference of the scores. probability: how likely the chosen answer is the better one,
     sigmoid(slope * difference)."""
     slope: float = Field(default=1.0, gt=0)
-    """Logits per unit of score, for probabilities and weights: 1 for a reward model of Bradley-Terry's kind, else as
-    fitted on labelled pairs. Higher trusts small differences more."""
+    """Logits per unit of score, for probabilities, weights and soft labels: 1 for a reward model of Bradley-Terry's
+    kind, else as fitted on labelled pairs. Higher trusts small differences more."""
+    soft_labels: bool = False
+    """Fill `soft_label`, `chosen_p_win` and `rejected_p_win` of the pairs with probabilities, for losses that ask for
+    them; they are worth what `slope` is, so fit it before (`prefloop audit-judge` does)."""
     tie_rule: Literal["length", "random"] = "length"
     """Among equal scores length chooses the shortest answer and rejects the one closest to it in length (WPO); random
     draws."""

@@ -72,7 +72,8 @@ def test_pair_carries_what_training_wants():
         "rejected_id": "b", "rejected": "wrong", "rejected_token_ids": None, "rejected_finish_reason": "length",
         "rejected_logprob_sum": None, "rejected_policy": "y", "rejected_tokenizer": None, "rejected_score": 0.25,
         "margin": 0.75, "rule": "best_worst", "prompt_hash": "h", "weight": None,
-        "uncertainty": None, "score_std": 0.375,
+        "uncertainty": None, "score_std": 0.375, "soft_label": None, "chosen_p_win": None, "rejected_p_win": None,
+        "chosen_aspects": None, "rejected_aspects": None,
     }  # fmt: skip
 
 
