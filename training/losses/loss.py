@@ -48,7 +48,9 @@ class Loss:
         stand_in: What stands in TRL's reference columns instead of log-probs, from the token counts of chosen and
             rejected answers; None = log-probs of the reference, or zeros where the loss has none.
         rewards: Implicit rewards of one side, shape `(pairs,)`; None = beta h.
-        columns: Columns of `judging.schema.PAIRS` that must be filled.
+        columns: Columns of `judging.schema.PAIRS` that must be filled; or `aspect_margin`, the weighted sum over some
+            aspects of chosen_aspects - rejected_aspects.
+        aspect_weights: Weights of the aspects in `aspect_margin` by name, from the hyper-parameters.
         shared: Whether it needs `Side.ref_shared`.
         token_stats: Whether it needs `Side.sum_sq`.
         mismatched: Whether it needs `Pairs.mismatched`.
@@ -64,6 +66,7 @@ class Loss:
     stand_in: "Callable[[Any, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None" = None
     rewards: "Callable[[Side, Any], torch.Tensor] | None" = None
     columns: tuple[str, ...] = ()
+    aspect_weights: Callable[[Any], Mapping[str, float]] | None = None
     shared: bool = False
     token_stats: bool = False
     mismatched: bool = False
