@@ -23,6 +23,7 @@ from flows.masking import mask
 from flows.tables import clear_errors
 
 EVENTS_FD = "PREFLOOP_EVENTS_FD"
+EVENTS_PATH = "PREFLOOP_EVENTS_PATH"  # the same, for processes that inherit no files
 PARENT_PID = "PREFLOOP_PARENT_PID"
 _TAIL_CHARS = 2000
 _LOOK_S = 0.5
@@ -97,9 +98,10 @@ def run_child(
 def _start(job: dict[str, Any], environment: dict[str, str], log: Path, fds: list[int]) -> subprocess.Popen[bytes]:
     """Start the child; the first of `fds` takes its events, the others are locks that it holds with us."""
     own = {EVENTS_FD: str(fds[0]), PARENT_PID: str(os.getpid()), locks.CHILD_MARK: "1"}
+    module = "flows.worker" if n_processes(job) == 1 else "flows.processes"
     with clear_errors(log.parent), log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.worker", json.dumps(job)],  # -P: the user's folder may hold training.py
+            [sys.executable, "-P", "-m", module, json.dumps(job)],  # -P: the user's folder may hold training.py
             env=os.environ | environment | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -107,6 +109,12 @@ def _start(job: dict[str, Any], environment: dict[str, str], log: Path, fds: lis
             pass_fds=fds,
             start_new_session=True,
         )
+
+
+def n_processes(job: dict[str, Any]) -> int:
+    """Count the processes that a job is done by; `flows.processes` starts them where it is more than one."""
+    distributed = job["config"].get("distributed") if job["job"] == "train" else None
+    return distributed["processes"] if distributed else 1
 
 
 def _follow(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from flows.masking import holds_secret, mask
 
 # Fields that hold paths, or a Hub name that may be a path; a relative path counts from the recipe's folder.
-_FILE_FIELDS = {"path", "template", "eval_sets", "scores", "benign_scores"}
+_FILE_FIELDS = {"path", "template", "eval_sets", "scores", "benign_scores", "accelerate_config"}
 _PATH_FIELDS = _FILE_FIELDS | {"model", "adapter"}
 SECRET_FIELDS = ("base_url", "api_key_env")  # people put keys and passwords there: their values are never shown
 _MOST_VALUES = 100_000  # of a YAML text once its aliases are written out

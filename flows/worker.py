@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +16,15 @@ from typing import Any  # JSON values
 
 import pyarrow as pa
 
-from flows.child import EVENTS_FD, PARENT_PID
+from flows.child import PARENT_PID
 from flows.collecting import collect_as_usual, collect_seldom
-from flows.healing import can_heal
 from flows.mapping import Shard, map_shards
-from flows.masking import mask, mask_logs
+from flows.reporting import Emit, reporting
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
 from flows.tables import read_table
 from generation.engine import PolicyFiles
 
-Emit = Callable[[dict[str, Any]], None]
 _PR_SET_PDEATHSIG = 1
 _EVENTS_EVERY_S = 0.2
 _PROMPTS_PER_SHARD = 256  # of scores by a judge that compares
@@ -38,31 +35,9 @@ def main() -> None:
     die_with_parent(int(os.environ.pop(PARENT_PID)))
     collect_seldom()
     job = json.loads(sys.argv[1])
-    mask_logs(job)
-    sys.excepthook = lambda *error: _write_log(traceback.format_exception(*error), job)
-    with os.fdopen(int(os.environ.pop(EVENTS_FD)), "w") as events:
-
-        def emit(event: dict[str, Any]) -> None:
-            events.write(json.dumps(event) + "\n")
-            events.flush()
-
-        try:
-            emit({"result": JOBS[job["job"]](job, emit)})
-        except (ValueError, RuntimeError, OSError, ImportError) as error:
-            _write_log(traceback.format_exception(error), job)
-            emit(
-                {
-                    "error": mask(str(error), job),
-                    "unexpected": not isinstance(error, ValueError),
-                    "can_heal": can_heal(error),
-                }
-            )
-            sys.exit(1)
-
-
-def _write_log(lines: list[str], job: dict[str, Any]) -> None:
-    """Write a traceback into the job's log, its secrets masked."""
-    sys.stderr.write(mask("".join(lines), job))
+    with reporting(job) as emit:
+        result = JOBS[job["job"]](job, emit)
+        emit({"result": result})
 
 
 def die_with_parent(parent: int) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
+from training.distributed_config import DistributedConfig
 from training.losses.catalogue import LossConfig
 from training.losses.logistic import DpoConfig
 
@@ -54,9 +55,10 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     epochs: int = Field(default=1, ge=1)
     """Passes over the pairs."""
     batch_size: int = Field(default=32, ge=1)
-    """Pairs per optimiser step."""
+    """Pairs per optimiser step, of all processes together."""
     micro_batch_size: int | None = Field(default=None, ge=1, json_schema_extra=_HOW)
-    """Pairs computed at once, a divisor of batch_size; less needs less memory. Null takes batch_size."""
+    """Pairs that a process computes at once, a divisor of its share of batch_size; less needs less memory. Null takes
+    the whole share."""
     batches: Literal["by_prompt", "by_length", "shuffled"] = "by_prompt"
     """How pairs come together. by_prompt: the pairs of a prompt in one batch, prompts shuffled, so that a prompt is
     computed once for all its answers. by_length: batches of like length, in shuffled order, for less padding where
@@ -94,4 +96,6 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Optimiser steps between two checkpoints, from which a killed training goes on; null takes a tenth of all steps,
     at least 10."""
     threads: int = Field(default=2, ge=1, json_schema_extra=_HOW)
-    """CPU threads."""
+    """CPU threads, of each process."""
+    distributed: DistributedConfig | None = Field(default=None, json_schema_extra=_HOW)
+    """Several processes of this machine, such as one a GPU; null trains in one."""
