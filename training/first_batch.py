@@ -10,11 +10,11 @@ from training.job import TrainingJob
 from training.logprobs import TokenLogprobs
 from training.objective import Objective
 from training.pair_values import PairValues
-from training.step0 import Step0Report, check_loss, check_stored
+from training.step0 import Step0Report, check_loss, check_own_reference, check_stored, coarser
 
 if TYPE_CHECKING:
     from training.losses.pairs import Pairs
-    from training.pair_dataset import ReferenceValues
+    from training.reference import Reference
     from training.trainer import PairTrainer
 
 
@@ -23,9 +23,10 @@ class FirstBatch:
     """What is known of the first batch before the first step."""
 
     examples: list[Example]  # all of them
-    reference: "ReferenceValues"  # of all
+    reference: "Reference"  # of all
     rows: list[int]
     tokens: "list[list[TokenLogprobs]]"  # under the policy, of these rows: chosen answers, rejected answers
+    mismatched: np.ndarray | None = None  # log-prob sums of their answers to other prompts, likewise
 
     def pairs(self, objective: Objective) -> "Pairs":
         """Give the loss what it asks for, computed apart from the trainer."""
@@ -35,14 +36,14 @@ class FirstBatch:
         from training.losses.pairs import Pairs, Side
 
         rows = np.array(self.rows)
-        shared = self.reference.shared
+        shared = self.reference.values.shared
 
         def side(half: int, name: str) -> Side:
             tokens = [torch.from_numpy(one.logprobs) for one in self.tokens[half]]
             return Side(
                 tokens=pad_sequence(tokens, batch_first=True),
                 mask=pad_sequence([torch.ones(len(one), dtype=torch.bool) for one in tokens], batch_first=True),
-                ref=torch.from_numpy(getattr(self.reference.total, name)[rows]),
+                ref=torch.from_numpy(getattr(self.reference.values.total, name)[rows]),
                 ref_shared=None if shared is None else torch.from_numpy(getattr(shared, name)[rows]),
                 sum_sq=pad_sequence([torch.from_numpy(one.sum_sq) for one in self.tokens[half]], batch_first=True),
             )
@@ -51,7 +52,10 @@ class FirstBatch:
             name: torch.tensor([self.examples[row].columns[name] for row in self.rows], dtype=torch.float64)
             for name in objective.loss.columns
         }
-        return Pairs(side(0, "chosen"), side(1, "rejected"), columns)
+        ratio = None
+        if self.mismatched is not None and self.reference.values.mismatched is not None:
+            ratio = torch.from_numpy(self.mismatched - self.reference.values.mismatched[rows])
+        return Pairs(side(0, "chosen"), side(1, "rejected"), columns, ratio)
 
 
 def check_first_batch(job: TrainingJob, objective: Objective, batch: FirstBatch, trainer: "PairTrainer") -> Step0Report:
@@ -65,14 +69,16 @@ def check_first_batch(job: TrainingJob, objective: Objective, batch: FirstBatch,
     losses = objective.loss.formula(batch.pairs(objective), objective.config, moment)
     weights = torch.tensor([batch.examples[row].weight for row in batch.rows], dtype=torch.float64)
     expected = float((losses * weights).sum() / weights.sum())
-    own_reference = objective.loss.reference and job.start.key == job.reference.key
+    own_reference = job.has_own_reference(objective.loss)
     identity = objective.loss.at_reference(objective.config) if own_reference and objective.loss.at_reference else None
-    check_loss(expected, observed["loss"], identity, job.config.dtype)
-    coarser = "float32" if job.config.dtype == job.generator_dtype == "float32" else "bfloat16"
+    computed = own_reference and not batch.reference.facts.generated
+    check_loss(expected, observed["loss"], identity if computed else None, job.config.dtype)
+    compute = coarser(job.config.dtype, job.generator_dtype)
     sums = PairValues(*(np.array([one.logprobs.sum() for one in half]) for half in batch.tokens))
-    first = [batch.examples[row] for row in batch.rows]
-    compared = (batch.examples, batch.reference.total) if own_reference else (first, sums)
-    stored = check_stored(*compared, job.start.key, coarser)
+    first, values = [batch.examples[row] for row in batch.rows], batch.reference.values.total
+    if own_reference:
+        check_own_reference(first, values.take(np.array(batch.rows)), sums, job.config.dtype if computed else compute)
+    stored = check_stored(*((batch.examples, values) if computed else (first, sums)), job.start.key, compute)
     return Step0Report(
         expected_loss=expected,
         observed_loss=observed["loss"],

@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from training.config import TrainingConfig
 from training.logprobs import Compute
+from training.losses.loss import Loss
 from training.policy import Policy
+from training.reference_choice import check_reference
 from training.step0 import Step0Report
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with the steps done, all steps, and the step's metrics."""
+
+Preparing = Callable[[str, int, int], None]
+"""Called while something is computed before the first step: what, how much of it is done, how much there is."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,12 @@ class TrainingJob:
         hash_token_ids: Hashes token ids as the pairs' `prompt_hash` does.
         generator_dtype: Number format that the pairs' stored log-probs were computed in; sets how exactly they are
             compared.
+        reference_rows: Folder that keeps the reference's log-probs from one training to the next, of this reference
+            in this number format alone; None = they are computed for this training only.
 
     Raises:
-        ValueError: micro_batch_size does not divide batch_size, or the start policy has
-            an adapter and the recipe none.
+        ValueError: micro_batch_size does not divide batch_size, the start policy has an adapter and the recipe none,
+            or the recipe's reference does not go with its loss.
     """
 
     pairs: pa.Table
@@ -51,6 +58,7 @@ class TrainingJob:
     tokenizer_identity: "Callable[[PreTrainedTokenizerBase], str]"
     hash_token_ids: Callable[[list[int]], str]
     generator_dtype: Compute = "bfloat16"
+    reference_rows: Path | None = None
 
     def __post_init__(self) -> None:
         micro, batch = self.config.micro_batch_size, self.config.batch_size
@@ -58,6 +66,11 @@ class TrainingJob:
             raise ValueError(f"training.micro_batch_size is {micro}, which does not divide batch_size = {batch}")
         if self.start.adapter is not None and self.config.lora is None:
             raise ValueError("the start policy has a LoRA adapter: set training.lora to go on with it")
+        check_reference(self.config)
+
+    def has_own_reference(self, loss: Loss) -> bool:
+        """Say whether the start is the policy that the loss is tied to."""
+        return loss.reference and self.config.reference != "none" and self.start.key == self.reference.key
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,156 @@
-"""What a loss needs of the reference policy: its log-probs of the pairs' answers, computed before training."""
+"""What a loss needs of the reference policy: its log-probs of the pairs' answers, known before training.
 
+They are read where an earlier training computed them, taken from the generator where it is the reference and a sample
+agrees, and computed else. What was not computed here is never trusted unseen: some of it is computed anew.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 import numpy as np
 
 from training.examples import Example
-from training.job import TrainingJob
+from training.job import Preparing, TrainingJob
 from training.logprobs import TokenLogprobs, token_logprobs
 from training.objective import Objective
 from training.pair_values import PairValues
 from training.policy import Policy, load_policy
+from training.reference_store import Row, Span, compute_rows, read_rows
+from training.step0 import agree, coarser
 
 if TYPE_CHECKING:
     from training.pair_dataset import ReferenceValues
 
+_log = logging.getLogger(__name__)
+_N_READ_CHECKED = 8
+_N_GENERATED_CHECKED = 32
 
-def reference_values(job: TrainingJob, objective: Objective, examples: list[Example], pad_id: int) -> "ReferenceValues":
-    """Give what the loss needs of the reference; the reference policy is in memory only here."""
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """Where the reference's log-probs came from.
+
+    Attributes:
+        computed: Sums that were computed for this training; the same answer in two pairs counts once.
+        read: Sums that an earlier training had computed.
+        generated: Answers whose generator's log-probs stand in.
+        checked: Sums among those read or generated that were computed anew and agreed.
+        note: Why the generator's log-probs do not stand in though the recipe wants them; None = they do, or it does
+            not.
+    """
+
+    computed: int = 0
+    read: int = 0
+    generated: int = 0
+    checked: int = 0
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the loss needs of the reference, and where it came from."""
+
+    values: "ReferenceValues"
+    facts: ReferenceFacts
+
+
+@dataclass
+class ReferencePass:
+    """How the reference's log-probs come about; its model is loaded when it is first needed.
+
+    Attributes:
+        job: The training.
+        pad_id: Any id of the vocabulary.
+        folder: Where sums are kept from one training to the next; None = nowhere.
+        model: The reference where it is in memory already; None = not yet.
+        on_rows: Called with the answers done and all answers of a pass.
+    """
+
+    job: TrainingJob
+    pad_id: int
+    folder: Path | None
+    model: Any
+    on_rows: Callable[[int, int], None]
+
+    def tokens(self, spans: list[Span]) -> list[np.ndarray]:
+        """Compute the log-probs of all tokens of the spans' answers."""
+        self.model = self.model or load_weights(self.job.reference)
+        prompts, answers = [span.prompt_ids for span in spans], [span.answer_ids for span in spans]
+        size = 2 * (self.job.config.micro_batch_size or self.job.config.batch_size)
+        found = token_logprobs(self.model, prompts, answers, self.pad_id, size, self.job.config.dtype)
+        return [one.logprobs for one in found]
+
+    def sums(self, spans: Sequence[Span]) -> dict[bytes, Row]:
+        """Read the sums that are known, check a few of them, and compute the others."""
+        known = read_rows(self.folder, spans)
+        self._check_read(known, [span for span in spans if span.key in known])
+        missing = [span for span in spans if span.key not in known]
+        return known | compute_rows(self.folder, missing, self.tokens, self.on_rows)
+
+    def _check_read(self, known: dict[bytes, Row], spans: list[Span]) -> None:
+        for span, found in self.recomputed(spans, _N_READ_CHECKED):
+            row = known[span.key]
+            if not agree(row.logprob_sum, found, span.n_tokens, self.job.config.dtype):
+                raise ValueError(
+                    f"{row.path}: {span.name}: log-prob {row.logprob_sum:.4f} of {span.n_tokens} tokens is stored "
+                    f"there, but the reference gives {found:.4f}: remove the file and run again, then it is computed anew"
+                )
+
+    def recomputed(self, spans: list[Span], n: int) -> list[tuple[Span, float]]:
+        """Compute the sums of a few spans anew, drawn with the training's seed."""
+        if not spans:
+            return []
+        rng = np.random.default_rng(self.job.seed)
+        drawn = [spans[row] for row in sorted(rng.choice(len(spans), min(n, len(spans)), replace=False))]
+        found = self.tokens(drawn)
+        return [(span, float(one[: span.n_tokens].sum())) for span, one in zip(drawn, found, strict=True)]
+
+
+def reference_pass(job: TrainingJob, tokenizer: Any, pad_id: int, model: Any, preparing: Preparing) -> ReferencePass:
+    """Say how the reference's log-probs come about; each tokenizer has a folder of its own in `job.reference_rows`."""
+    kept = job.reference_rows / job.tokenizer_identity(tokenizer) if job.reference_rows else None
+    return ReferencePass(job, pad_id, kept, model, lambda done, total: preparing("reference log-probs", done, total))
+
+
+def reference_values(objective: Objective, examples: list[Example], passing: ReferencePass) -> Reference:
+    """Give what the loss needs of the reference.
+
+    Raises:
+        ValueError: A log-prob is no number, or a stored one is not what the reference gives.
+        OSError: A file of stored ones is damaged, or can't be written.
+    """
     import torch
 
     from training.pair_dataset import ReferenceValues
 
-    loss = objective.loss
+    loss, config = objective.loss, passing.job.config
     if not loss.reference:
         lengths = (torch.tensor([float(len(side.token_ids)) for side in half]) for half in _sides(examples))
         stand_in = loss.stand_in or (lambda _, chosen, rejected: (0.0 * chosen, 0.0 * rejected))
-        return ReferenceValues(PairValues(*(one.double().numpy() for one in stand_in(objective.config, *lengths))))
-    chosen, rejected = pair_logprobs(job, load_weights(job.reference), examples, pad_id)
-    total = PairValues(*(np.array([one.logprobs.sum() for one in half]) for half in (chosen, rejected)))
-    n_shared = [min(len(w.logprobs), len(y.logprobs)) for w, y in zip(chosen, rejected, strict=True)]
-    shared = [
-        np.array([one.logprobs[:n].sum() for one, n in zip(half, n_shared, strict=True)]) for half in (chosen, rejected)
-    ]
-    return ReferenceValues(total, PairValues(*shared) if loss.shared else None)
+        values = PairValues(*(one.double().numpy() for one in stand_in(objective.config, *lengths)))
+        return Reference(ReferenceValues(values), ReferenceFacts())
+    if config.reference == "none":
+        return Reference(_uniform(objective, len(examples)), ReferenceFacts())
+    spans = _spans(objective, examples)
+    asked = [span for column in spans.values() for span in column]
+    generated, facts = _generated(objective, examples, spans, passing) if config.generator_logprobs else ({}, {})
+    rows = passing.sums([span for span in asked if span.key not in generated])
+    sums = {key: row.logprob_sum for key, row in rows.items()} | generated
+    n_read = sum(row.path is not None for row in rows.values())
+    checked = facts.pop("checked", 0) + min(n_read, _N_READ_CHECKED)
+    found = {name: np.array([sums[span.key] for span in column]) for name, column in spans.items()}
+    return Reference(
+        ReferenceValues(
+            total=PairValues(found["chosen"], found["rejected"]),
+            shared=PairValues(found["chosen_shared"], found["rejected_shared"]) if loss.shared else None,
+            mismatched=found.get("mismatched"),
+            policy=passing.job.reference.key,
+        ),
+        ReferenceFacts(len(rows) - n_read, n_read, len(generated), checked, **facts),
+    )
 
 
 def pair_logprobs(job: TrainingJob, model: Any, examples: list[Example], pad_id: int) -> list[list[TokenLogprobs]]:
@@ -53,6 +171,61 @@ def pair_logprobs(job: TrainingJob, model: Any, examples: list[Example], pad_id:
 def load_weights(policy: Policy) -> Any:
     """Load a policy in float32, with its adapter."""
     return load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
+
+
+def _spans(objective: Objective, examples: list[Example]) -> dict[str, list[Span]]:
+    """List what the loss asks for, by column."""
+    sides = {side: [getattr(example, side).token_ids for example in examples] for side in ("chosen", "rejected")}
+    columns = {side: [(ids, len(ids)) for ids in answers] for side, answers in sides.items()}
+    if objective.loss.shared:
+        shared = [min(len(w), len(y)) for w, y in zip(*sides.values(), strict=True)]
+        columns |= {f"{side}_shared": list(zip(answers, shared, strict=True)) for side, answers in sides.items()}
+    if objective.loss.mismatched:
+        columns["mismatched"] = [(example.mismatched, len(example.mismatched)) for example in examples]
+    return {
+        name: [
+            Span(f"pair {example.pair_id}", example.prompt_ids, ids, n)
+            for example, (ids, n) in zip(examples, column, strict=True)
+        ]
+        for name, column in columns.items()
+    }
+
+
+def _uniform(objective: Objective, pairs: int) -> "ReferenceValues":
+    """Give a reference under which every answer is as likely: log ref = 0, up to a constant."""
+    from training.pair_dataset import ReferenceValues
+
+    zeros = PairValues(np.zeros(pairs), np.zeros(pairs))
+    loss = objective.loss
+    return ReferenceValues(zeros, zeros if loss.shared else None, np.zeros(pairs) if loss.mismatched else None)
+
+
+def _generated(
+    objective: Objective, examples: list[Example], spans: dict[str, list[Span]], passing: ReferencePass
+) -> tuple[dict[bytes, float], dict[str, Any]]:
+    """Give the generator's sums where they may stand in, by span, and what is to be said of that."""
+    job = passing.job
+    stored: dict[bytes, tuple[Span, float]] = {}
+    for side in ("chosen", "rejected"):
+        for example, span in zip(examples, spans[side], strict=True):
+            answer = getattr(example, side)
+            if answer.policy == job.reference.key and answer.stored_logprob is not None:
+                stored[span.key] = (span, answer.stored_logprob)
+    if objective.loss.shared:
+        return {}, _not_taken(f"{job.config.loss.name} needs log-probs of parts of answers")
+    if not stored:
+        return {}, _not_taken("the reference wrote no answer whose log-prob is stored")
+    checked = passing.recomputed([span for span, _ in stored.values()], _N_GENERATED_CHECKED)
+    for span, found in checked:
+        said = stored[span.key][1]
+        if not agree(said, found, span.n_tokens, coarser(job.config.dtype, job.generator_dtype)):
+            return {}, _not_taken(f"{span.name}: the generator stored {said:.4f}, but the reference gives {found:.4f}")
+    return {key: value for key, (_, value) in stored.items()}, {"checked": len(checked)}
+
+
+def _not_taken(why: str) -> dict[str, Any]:
+    _log.warning("training.generator_logprobs: the reference's log-probs are computed, since %s", why)
+    return {"note": why}
 
 
 def _sides(examples: list[Example]) -> tuple[list[Any], list[Any]]:

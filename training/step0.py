@@ -77,6 +77,42 @@ def check_loss(expected: float, observed: float, identity: float | None, compute
         )
 
 
+def agree(one: float, other: float, n_tokens: int, compute: Compute) -> bool:
+    """Say whether two log-prob sums of one answer differ by no more than rounding can; a NaN never agrees."""
+    return abs(one - other) <= _STORED_FLOOR[compute] + _STORED_SLOPE[compute] * n_tokens
+
+
+def coarser(one: Compute, other: Compute) -> Compute:
+    """Give the coarser of two number formats."""
+    return "float32" if one == other == "float32" else "bfloat16"
+
+
+def check_own_reference(
+    examples: Sequence[Example], reference: PairValues, found: PairValues, compute: Compute
+) -> None:
+    """Hold the log-probs of a reference against those of the policy, where the policy is its own reference.
+
+    Args:
+        examples: Pairs.
+        reference: Their log-probs, as the loss gets them.
+        found: The same under the policy, computed anew.
+        compute: The coarser of the number formats that they were computed in.
+
+    Raises:
+        ValueError: One of them differs by more than rounding can.
+    """
+    for row, example in enumerate(examples):
+        for side in SIDES:
+            given, value = float(getattr(reference, side)[row]), float(getattr(found, side)[row])
+            tokens = len(getattr(example, side).token_ids)
+            if not agree(given, value, tokens, compute):
+                raise ValueError(
+                    f"pair {example.pair_id}: the reference's log-prob of its {side} answer is {given:.4f}, but the "
+                    f"policy, which is its own reference, gives {value:.4f}: remove what is stored of the reference's "
+                    "log-probs and run again"
+                )
+
+
 def check_stored(examples: Sequence[Example], found: PairValues, policy: str, compute: Compute) -> StoredDifference:
     """Hold recomputed log-probs against those that the generator stored, where `policy` is the generator.
 
@@ -97,7 +133,7 @@ def check_stored(examples: Sequence[Example], found: PairValues, policy: str, co
             if answer.stored_logprob is None or answer.policy != policy:
                 continue
             difference, tokens = abs(value - answer.stored_logprob), len(answer.token_ids)
-            if not difference <= _STORED_FLOOR[compute] + _STORED_SLOPE[compute] * tokens:
+            if not agree(float(value), answer.stored_logprob, tokens, compute):
                 raise ValueError(_stored_message(example.pair_id, side, answer.stored_logprob, float(value), tokens))
             answers, largest = answers + 1, max(largest or 0.0, float(difference) / tokens)
     return StoredDifference(answers, largest)

@@ -10,14 +10,17 @@ import numpy as np
 import pyarrow as pa
 
 from training.adapter import put_adapter
-from training.examples import Example, Examples, Rendering, build_examples
+from training.checkpoints import FOLDER, Memory
+from training.examples import Example, Examples, Rendering, build_examples, longest_sequence
 from training.first_batch import FirstBatch, check_first_batch
-from training.job import Progress, TrainingJob, TrainingResult
+from training.job import Preparing, Progress, TrainingJob, TrainingResult
 from training.losses.catalogue import LOSSES
+from training.mismatched import add_mismatched, mismatched_logprobs
 from training.objective import Objective
 from training.order import Order, number_prompts
+from training.pair_numbers import check_numbers
 from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
-from training.reference import load_weights, pair_logprobs, reference_values
+from training.reference import load_weights, pair_logprobs, reference_pass, reference_values
 from training.schema import METRICS
 from training.step0 import Step0Report
 
@@ -27,12 +30,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def train(job: TrainingJob, progress: Progress) -> TrainingResult:
+def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_: None) -> TrainingResult:
     """Train a policy on pairs and write it to the job's folder.
+
+    A killed training goes on from the last checkpoint in that folder, to the same metrics and weights; checkpoints stay
+    there until whoever stores the result calls `remove_checkpoints`.
+
+    Args:
+        job: What to train on what.
+        progress: Called after each step.
+        preparing: Called while the reference's log-probs are computed.
 
     Raises:
         ValueError: No pair can be trained on, a row breaks the token contract, the check before the first step
-            fails, or the loss stops being a number.
+            fails, or the loss explodes or stops being a number.
+        OSError: A checkpoint or the policy can't be written.
     """
     import torch
 
@@ -46,7 +58,7 @@ def train(job: TrainingJob, progress: Progress) -> TrainingResult:
         rows.extend({"step": done, "name": name, "value": value} for name, value in values.items())
         progress(done, total, values)
 
-    step0 = _fit(job, tokenizer, examples.kept, log_step)
+    step0 = _fit(job, tokenizer, examples.kept, log_step, Memory(lambda: rows, rows.extend), preparing)
     before = {"loss": step0.observed_loss, "rewards/margins": step0.margin}
     rows[:0] = [{"step": 0, "name": name, "value": value} for name, value in before.items()]
     result = TrainingResult(
@@ -64,7 +76,12 @@ def train(job: TrainingJob, progress: Progress) -> TrainingResult:
 def _examples(job: TrainingJob, tokenizer: "PreTrainedTokenizerBase") -> Examples:
     rendering = Rendering(job.render_prompt, job.tokenizer_identity, job.hash_token_ids)
     limits = read_limits(job.start, tokenizer)
-    examples = build_examples(job.pairs, tokenizer, rendering, limits, job.config.max_length)
+    name, loss = job.config.loss.name, LOSSES[job.config.loss.name]
+    aspects = loss.aspect_weights(job.config.loss) if loss.aspect_weights else None
+    examples = build_examples(job.pairs, tokenizer, rendering, limits, job.config.max_length, aspects)
+    check_numbers(examples.kept, name, loss.columns)
+    if loss.mismatched:
+        examples = add_mismatched(examples, job.seed, longest_sequence(job.config.max_length, limits))
     if not examples.kept:
         reasons = dict(Counter(examples.drops["reason"].to_pylist()))
         raise ValueError(f"no pair left to train on: {job.pairs.num_rows} came in, dropped for {reasons}")
@@ -72,31 +89,42 @@ def _examples(job: TrainingJob, tokenizer: "PreTrainedTokenizerBase") -> Example
 
 
 def _fit(
-    job: TrainingJob, tokenizer: "PreTrainedTokenizerBase", examples: list[Example], log_step: Progress
+    job: TrainingJob,
+    tokenizer: "PreTrainedTokenizerBase",
+    examples: list[Example],
+    log_step: Progress,
+    metrics: Memory,
+    preparing: Preparing,
 ) -> Step0Report:
     """Compute the reference, train after the check of the first batch, write the policy."""
     from training.arguments import trainer_arguments
     from training.pair_dataset import pair_dataset
-    from training.step_log import StepLog
+    from training.step_log import CheckpointSteps, StepLog
     from training.trainer import PairTrainer
 
     objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
     pad_id = padded.pad_token_id
-    reference = reference_values(job, objective, examples, pad_id)
-    model = load_weights(job.start)
+    own = load_weights(job.start) if job.has_own_reference(objective.loss) else None
+    reference = reference_values(objective, examples, reference_pass(job, tokenizer, pad_id, own, preparing))
+    model = own or load_weights(job.start)
     order = _order(job, examples)
     first = order.of_epoch(0)[: job.config.batch_size].tolist()
     policy = pair_logprobs(job, model, [examples[row] for row in first], pad_id)
+    mismatched = mismatched_logprobs(job, model, [examples[row] for row in first], pad_id)
     with configs_kept(model):
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
-        arguments = trainer_arguments(job.config, objective.trl_arguments, job.seed, str(job.output))
-        dataset = pair_dataset(examples, reference, objective.loss.columns)
-        log = StepLog(log_step, lambda: trainer.names_of_step())
-        trainer: PairTrainer = PairTrainer(trained, padded, dataset, arguments, objective, order, [log])
-        report = check_first_batch(job, objective, FirstBatch(examples, reference, first, policy), trainer)
-        trainer.train()
+        arguments = trainer_arguments(job.config, objective.trl_arguments, job.seed, str(job.output / FOLDER))
+        dataset = pair_dataset(examples, reference.values, objective.loss.columns)
+        log = StepLog(log_step, lambda what, step: trainer.diverged(what, step))
+        callbacks = [log, CheckpointSteps(job.config.checkpoint_steps)]
+        trainer: PairTrainer = PairTrainer(trained, padded, dataset, arguments, objective, order, callbacks)
+        report = check_first_batch(job, objective, FirstBatch(examples, reference, first, policy, mismatched), trainer)
+        log.highest_loss = job.config.explode_factor * max(1.0, report.observed_loss)
+        trainer.checkpoints.memories["metrics"] = metrics
+        last = trainer.checkpoints.resume(tidy=trainer.is_world_process_zero())
+        trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
     write_policy(trained, tokenizer, job.output)
     return report
 
