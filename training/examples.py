@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 
 from generation.schema import CONTEXT_CHARS, DROPS
 from training.contract import check_completion, check_prompt, check_prompt_hash
+from training.pair_numbers import read_numbers, read_weight
 from training.policy import PolicyLimits
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
-NUMBERS = ("margin",)  # columns of pairs that losses may ask for
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Example:
         chosen: The better answer.
         rejected: The other one.
         weight: How much the pair counts; 1 where the table says nothing.
-        columns: Numbers of the table that a loss may ask for; None = the table says nothing.
+        columns: Numbers that a loss may ask for, `training.pair_numbers.NUMBERS`; None = the table says nothing.
         mismatched: Token ids of an answer to another prompt; empty unless the loss asks for it.
     """
 
@@ -100,6 +100,7 @@ def build_examples(
     rendering: Rendering,
     limits: PolicyLimits,
     max_length: int | None,
+    aspect_weights: Mapping[str, float] | None = None,
 ) -> Examples:
     """Give each pair its token ids, check the token contract, and drop what is refused, empty or too long.
 
@@ -109,17 +110,19 @@ def build_examples(
         rendering: How its conversations become token ids.
         limits: The policy's longest sequence and stop tokens.
         max_length: Most tokens of prompt and answer; None takes the policy's limit.
+        aspect_weights: How much each aspect counts in the number `aspect_margin`; None = no loss asks for it.
 
     Raises:
-        ValueError: A row breaks the token contract, a pair_id comes twice, or max_length is above the policy's limit.
+        ValueError: A row breaks the token contract or has a weight outside of (0, 1], a pair_id comes twice, or
+            max_length is above the policy's limit.
     """
-    builder = _Builder(tokenizer, rendering, limits, _longest(max_length, limits))
+    builder = _Builder(tokenizer, rendering, limits, longest_sequence(max_length, limits), aspect_weights or {})
     kept: list[Example] = []
     drops: list[dict[str, Any]] = []
     for row in pairs.to_pylist():
         prompt_ids = builder.prompt(row)
         if prompt_ids is None:
-            drops.append(_drop(row, "tokenization", "template_refused", row["messages"][-1]["content"]))
+            drops.append(drop_row(row["pair_id"], "tokenization", "template_refused", row["messages"][-1]["content"]))
             continue
         example = builder.example(row, prompt_ids)
         drop = builder.drop(row, example)
@@ -136,12 +139,18 @@ class _Builder:
     """Makes examples row by row; a prompt of several pairs is rendered once."""
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", rendering: Rendering, limits: PolicyLimits, longest: int | None
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        rendering: Rendering,
+        limits: PolicyLimits,
+        longest: int | None,
+        aspect_weights: Mapping[str, float],
     ) -> None:
         self._tokenizer: Any = tokenizer
         self._rendering = rendering
         self._limits = limits
         self._longest = longest
+        self._aspect_weights = aspect_weights
         self._identity = rendering.tokenizer_identity(tokenizer)
         self._end_id = end_of_turn(tokenizer, limits.stop_ids)
         self._prompts: dict[str, list[int] | None] = {}
@@ -159,8 +168,8 @@ class _Builder:
             prompt_ids=prompt_ids,
             chosen=self._answer(row, "chosen"),
             rejected=self._answer(row, "rejected"),
-            weight=1.0 if row["weight"] is None else row["weight"],
-            columns={name: row[name] for name in NUMBERS},
+            weight=read_weight(row),
+            columns=read_numbers(row, self._aspect_weights),
         )
 
     def drop(self, row: dict[str, Any], example: Example) -> dict[str, Any] | None:
@@ -168,12 +177,12 @@ class _Builder:
         for side, answer in zip(SIDES, (example.chosen, example.rejected), strict=True):
             content = sum(token not in self._limits.stop_ids for token in answer.token_ids)
             if content == 0:
-                return _drop(row, "tokenization", "empty_completion", row[side], value=0, threshold=1)
+                return drop_row(row["pair_id"], "tokenization", "empty_completion", row[side], 0, 1)
         lengths = {"chosen": len(example.chosen.token_ids), "rejected": len(example.rejected.token_ids)}
         longer: Side = max(SIDES, key=lambda side: lengths[side])
         length = len(example.prompt_ids) + lengths[longer]
         if self._longest is not None and length > self._longest:
-            return _drop(row, "max_length", "too_long", row[longer], value=length, threshold=self._longest)
+            return drop_row(row["pair_id"], "max_length", "too_long", row[longer], length, self._longest)
         return None
 
     def check(self, row: dict[str, Any], example: Example) -> None:
@@ -235,7 +244,12 @@ def end_of_turn(tokenizer: Any, stop_ids: Set[int]) -> int:
     return next((token for token in after if token in stop_ids), tokenizer.eos_token_id)
 
 
-def _longest(max_length: int | None, limits: PolicyLimits) -> int | None:
+def longest_sequence(max_length: int | None, limits: PolicyLimits) -> int | None:
+    """Give the most tokens of prompt and answer; None = any.
+
+    Raises:
+        ValueError: The model has fewer positions.
+    """
     if max_length is not None and limits.max_positions is not None and max_length > limits.max_positions:
         raise ValueError(
             f"training.max_length is {max_length}, but the model has {limits.max_positions} positions: lower it, or "
@@ -244,12 +258,18 @@ def _longest(max_length: int | None, limits: PolicyLimits) -> int | None:
     return limits.max_positions if max_length is None else max_length
 
 
-def _drop(
-    row: dict[str, Any], step: str, reason: str, text: str, value: float | None = None, threshold: float | None = None
+def drop_row(
+    pair_id: str,
+    step: str,
+    reason: str,
+    text: str | None,
+    value: float | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
+    """Give the ledger's row of a pair, with the DROPS schema."""
     return {
-        "kind": "pair", "id": row["pair_id"], "stage": "training", "step": step, "reason": reason,
-        "value": value, "threshold": threshold, "context": text[:CONTEXT_CHARS].replace("\n", " "),
+        "kind": "pair", "id": pair_id, "stage": "training", "step": step, "reason": reason, "value": value,
+        "threshold": threshold, "context": None if text is None else text[:CONTEXT_CHARS].replace("\n", " "),
     }  # fmt: skip
 
 
