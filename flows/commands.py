@@ -131,9 +131,16 @@ def train(
     from flows.identities import identify_model
     from generation.engine import PolicyFiles
     from training.config import TrainingConfig
+    from training.reference_choice import check_reference
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(TrainingConfig, read_settings(settings), "--set")
+        if config.reference not in ("initial", "none"):
+            raise ValueError(
+                f"--set reference={config.reference} has no meaning without rounds, since the model itself is the "
+                "reference: leave it out, or give none"
+            )
+        check_reference(config)
         check_model_files(model, trust_remote_code=False, field="--model")
         policy = asdict(PolicyFiles(model, identify_model(model, None)))
         table = alone.load_table(source, PAIRS)
@@ -157,6 +164,7 @@ def train(
             out = Dataset("policies", "policy", folder / "policy")
             out.clear()  # what a killed training left of its weights
             job["pairs"] = alone.lay_input(folder, "pairs", table)
+            job["reference_rows"] = str(folder / "reference")
             facts = alone.run_alone("training", job, out, {"OMP_NUM_THREADS": str(config.threads)})
             written, drops = out.n_rows(), out.read("drops")
             out.folder.replace(output)

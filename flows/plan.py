@@ -15,8 +15,9 @@ from generation.config import EngineConfig, SamplingConfig
 from generation.engine import PolicyFiles
 from generation.schema import CANDIDATES_VERSION, PROMPTS_VERSION
 from judging.schema import PAIRS_VERSION
+from training.config import TrainingConfig
 from training.losses.catalogue import LOSSES
-from training.schema import AVERAGES_VERSION, LOGPROBS_VERSION, POLICY_VERSION, REPLAY_VERSION
+from training.schema import AVERAGES_VERSION, LOGPROBS_VERSION, POLICY_VERSION, REFERENCE_VERSION, REPLAY_VERSION
 
 EVALUATION_ROUND = 0  # held-out prompts are sampled with the same seeds whatever the round
 
@@ -126,9 +127,28 @@ def plan_policy(recipe: Recipe, pairs: Step, start: PolicyFiles, reference: Poli
     """The next policy: which pairs, from which weights, tied to which reference, how."""
     config = answer_fields(recipe.training) | {"reference": None, "ema_weight": None}
     parts = {"pairs": pairs.key, "start": start.key, "config": config, "seed": recipe.seed}
-    if LOSSES[recipe.training.loss.name].reference:
+    if has_reference(recipe.training):
         parts["reference"] = reference.key
+    elif LOSSES[recipe.training.loss.name].reference:
+        parts["reference"] = "none"
     return Step("policies", POLICY_VERSION, parts)
+
+
+def plan_reference(training: TrainingConfig, reference: PolicyFiles) -> Step | None:
+    """Log-probs of a reference: files that are right as soon as they stand, so no manifest comes.
+
+    None where the loss needs none. Tokenizers have folders of their own inside, as files are named by what they hold.
+    """
+    if not has_reference(training):
+        return None
+    quantize = training.lora.quantize if training.lora else None
+    parts = {"reference": reference.key, "dtype": training.dtype, "quantize": quantize}
+    return Step("reference", REFERENCE_VERSION, parts)
+
+
+def has_reference(training: TrainingConfig) -> bool:
+    """Say whether a policy is the reference of the loss."""
+    return LOSSES[training.loss.name].reference and training.reference != "none"
 
 
 def plan_logprobs(candidates: Step, policy: PolicyFiles) -> Step:

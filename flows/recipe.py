@@ -15,7 +15,7 @@ from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_
 from judging.chat_config import SelfConfig
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import TrainingConfig
-from training.losses.catalogue import LOSSES
+from training.reference_choice import check_reference
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
@@ -108,10 +108,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
                 "training.reference ema averages full weights of a model without code of its own: leave training.lora "
                 "and policy.trust_remote_code out, or take initial or previous"
             )
-        if not LOSSES[training.loss.name].reference and training.reference != "initial":
-            raise ValueError(
-                f"training.reference has no effect on {training.loss.name}, which has no reference: leave it out"
-            )
+        check_reference(training)
         if training.reference != "ema" and training.ema_weight != TrainingConfig().ema_weight:
             raise ValueError("training.ema_weight has no effect without training.reference: ema")
         return self

@@ -139,7 +139,7 @@ def plan_round(recipe: Recipe, prompts: Step, spec: RoundSpec) -> RoundPlan:
     replay = plan_replay(kept, spec.earlier, share, recipe.seed) if share and spec.earlier else None
     who = spec.policies
     references = {"initial": who.initial, "previous": who.good, "base": who.base, "ema": who.averaged}
-    reference = references[recipe.training.reference]
+    reference = references.get(recipe.training.reference, who.good)  # none: nothing is computed under it
     averaging = who.averaging if recipe.training.reference == "ema" else None
     return RoundPlan(
         spec=spec,

@@ -17,7 +17,7 @@ from flows.locks import Lock
 from flows.plan import Averaging, Sampler, Step, plan_average
 from flows.planned_prompts import read_planned_prompts
 from flows.round_plan import RoundPlan
-from flows.runs import used_prompts
+from flows.runs import note_use, used_prompts
 from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset
 from flows.tables import read_first
@@ -163,12 +163,22 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
             "config": recipe.training.model_dump(mode="json"),
             "seed": recipe.seed,
             "generator_dtype": "float32" if recipe.generation.engine.dtype == "float32" else "bfloat16",
+            "reference_rows": _reference_rows(bench, planned),
         }
         title = f"training round {planned.spec.title}"
         facts = _in_child(title, job, dataset, lock, training_environment(bench))
         return facts | {"rows_in": source.n_rows(), "rows_out": facts["pairs_trained"]}
 
     return build(bench, planned.policy, work)
+
+
+def _reference_rows(bench: Workbench, planned: RoundPlan) -> str | None:
+    """Name the folder of the reference's log-probs, which any training tied to it reads and adds to."""
+    step = plan.plan_reference(planned.recipe.training, planned.reference)
+    if step is None:
+        return None
+    note_use(bench.store, bench.run, step)
+    return str(bench.store.dataset(step.stage, step.key).folder)
 
 
 def trained_policy(bench: Workbench, planned: RoundPlan) -> PolicyFiles:

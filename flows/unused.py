@@ -23,6 +23,7 @@ _KEY = re.compile(rf"(?<![0-9A-Za-z_])[0-9a-f]{{{KEY_CHARS}}}(?![0-9A-Za-z_])")
 _ENTRY = re.compile(rf"^(?P<key>[0-9a-f]{{{KEY_CHARS}}})(\.lock|\.log)?$")
 _CUT_SHORT = re.compile(r"^\..+\.gone$")  # what a killed removal left, of a dataset or a run
 _TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}$")  # as `flows.tables` names what it writes before the rename
+_NESTED = ("facts", "reference")  # stages whose datasets have folders inside
 _LEFTOVER_AGE_S = 24 * 3600.0
 
 
@@ -143,7 +144,7 @@ def _temporary_files(store: Store, findings: Findings) -> list[Path]:
     going = {*findings.runs, *(unused.dataset.folder for unused in findings.datasets)}
     found = [Dataset(stage, path.name, path) for stage, parent in _stage_folders(store) for path in parent.iterdir()]
     folders = [one.folder for one in found if _ENTRY.match(one.key) and one.folder.is_dir() and not is_held(one)]
-    folders += [inner for folder in folders if folder.parent.name == "facts" for inner in folder.glob("*/")]
+    folders += [inner for folder in folders if folder.parent.name in _NESTED for inner in folder.glob("*/")]
     folders += [folder for run in _run_folders(store) for folder in [run, *run.glob("round-*/")]]
     kept = [folder for folder in folders if not going & {folder, folder.parent}]
     paths = [path for folder in kept for path in sorted(folder.glob(".*")) if _TEMPORARY.match(path.name)]

@@ -164,13 +164,17 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         tokenizer_identity=tokenizer_identity,
         hash_token_ids=hash_token_ids,
         generator_dtype=job["generator_dtype"],
+        reference_rows=Path(job["reference_rows"]) if job["reference_rows"] else None,
     )
 
     def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
         note = " ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "rewards/accuracies") if name in metrics)
         emit({"done": done, "total": total, "note": note})
 
-    result = train_policy(training_job, on_step)
+    def preparing(what: str, done: int, total: int) -> None:
+        emit({"done": done, "total": total, "note": what})
+
+    result = train_policy(training_job, on_step, preparing)
     out.write_shard(0, {"part": result.metrics, "drops": result.drops})
     return {"step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
 

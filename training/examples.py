@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
+_HELD_OUT = ("eval", "vault")
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,17 @@ class _Builder:
 
     def drop(self, row: dict[str, Any], example: Example) -> dict[str, Any] | None:
         """Give the ledger's row of a pair that can't be trained on; None for the others."""
+        if row["split"] in _HELD_OUT:
+            return drop_row(row["pair_id"], "split", "held_out_split", row["messages"][-1]["content"])
+        if self._longest is not None and len(example.prompt_ids) >= self._longest:
+            context, most = row["messages"][-1]["content"], self._longest - 1  # one token is left for an answer
+            return drop_row(row["pair_id"], "max_length", "prompt_too_long", context, len(example.prompt_ids), most)
         for side, answer in zip(SIDES, (example.chosen, example.rejected), strict=True):
             content = sum(token not in self._limits.stop_ids for token in answer.token_ids)
             if content == 0:
                 return drop_row(row["pair_id"], "tokenization", "empty_completion", row[side], 0, 1)
+        if example.chosen.token_ids == example.rejected.token_ids:
+            return drop_row(row["pair_id"], "tokenization", "identical_answers", row["chosen"])
         lengths = {"chosen": len(example.chosen.token_ids), "rejected": len(example.rejected.token_ids)}
         longer: Side = max(SIDES, key=lambda side: lengths[side])
         length = len(example.prompt_ids) + lengths[longer]

@@ -96,7 +96,8 @@ class ReferencePass:
             if not agree(row.logprob_sum, found, span.n_tokens, self.job.config.dtype):
                 raise ValueError(
                     f"{row.path}: {span.name}: log-prob {row.logprob_sum:.4f} of {span.n_tokens} tokens is stored "
-                    f"there, but the reference gives {found:.4f}: remove the file and run again, then it is computed anew"
+                    f"there, but the reference gives {found:.4f}: remove the file and run again, then it is computed "
+                    "anew"
                 )
 
     def recomputed(self, spans: list[Span], n: int) -> list[tuple[Span, float]]:
