@@ -3,13 +3,13 @@
 Fields marked `how` change speed or memory, never an answer beyond rounding, so they stay out of the cache key.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic.config import JsonDict
 
 from training.distributed_config import DistributedConfig
-from training.losses.catalogue import LossConfig
+from training.losses.catalogue import LOSSES, LossConfig
 from training.losses.logistic import DpoConfig
 
 _HOW: JsonDict = {"how": True}
@@ -99,3 +99,14 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """CPU threads, of each process."""
     distributed: DistributedConfig | None = Field(default=None, json_schema_extra=_HOW)
     """Several processes of this machine, such as one a GPU; null trains in one."""
+
+    @model_validator(mode="after")
+    def _keep_batches_whole(self) -> Self:
+        """Refuse to split the batches of a loss that looks at all pairs of one."""
+        micro, loss = self.micro_batch_size, self.loss
+        if micro is not None and micro < self.batch_size and LOSSES[loss.name].whole_batch(loss):
+            raise ValueError(
+                f"micro_batch_size is {micro}, below batch_size = {self.batch_size}, but with loss {loss.name} a pair's "
+                "loss depends on all pairs of its batch: leave micro_batch_size out, or lower batch_size"
+            )
+        return self

@@ -1,9 +1,13 @@
 """A loss and its hyper-parameters, as one training has them."""
 
 from dataclasses import dataclass
-from typing import Any  # arguments of an untyped library
+from typing import TYPE_CHECKING, Any  # Any: arguments of an untyped library
 
 from training.losses.loss import Loss, LossFields
+from training.losses.pairs import Pairs
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,25 @@ class Objective:
     config: LossFields
 
     @property
+    def by_trl(self) -> bool:
+        """Whether TRL's own loss is right, and trained on where all pairs weigh the same."""
+        return self._own is not None
+
+    @property
     def trl_arguments(self) -> dict[str, Any]:
-        """What TRL is told; where it lacks the loss it computes DPO's, for its metrics."""
-        stand_in = {"loss_type": ["sigmoid"], "beta": getattr(self.config, "beta", 1.0)}
-        arguments = self.loss.trl(self.config) if self.loss.trl else stand_in
+        """What TRL is told; where its own loss is not trained on it computes DPO's, for its metrics."""
+        own = self._own
+        arguments = {"loss_type": ["sigmoid"], "beta": getattr(self.config, "beta", 1.0)} if own is None else own
         return arguments | ({"use_weighting": True} if self.loss.token_stats else {})
+
+    def rewards(self, pairs: Pairs) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Give the implicit rewards of the chosen and the rejected answers, shape `(pairs,)` each."""
+        chosen, rejected = pairs.chosen, pairs.rejected
+        if self.loss.rewards is not None:
+            return self.loss.rewards(chosen, self.config), self.loss.rewards(rejected, self.config)
+        beta = getattr(self.config, "beta", 1.0)
+        return beta * chosen.ratio, beta * rejected.ratio
+
+    @property
+    def _own(self) -> dict[str, Any] | None:
+        return None if self.loss.trl is None else self.loss.trl(self.config)

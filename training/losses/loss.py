@@ -15,7 +15,7 @@ State = Mapping[str, float]
 """What a loss remembers from step to step, small numbers by name; stored in checkpoints."""
 
 
-class LossFields(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class LossFields(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False):
     """The hyper-parameters of a loss; each loss adds `name` and its own."""
 
 
@@ -44,17 +44,19 @@ class Loss:
         at_reference: Its value at policy = reference, whatever the pairs (equal weights, initial state), from the
             hyper-parameters; None = it depends on the pairs.
         trl: What TRL's DPOConfig is told where TRL 1.16 computes the same mean over a batch, from the hyper-parameters;
-            None = TRL lacks it, or its own differs.
+            None, given or returned = TRL lacks it, or its own differs.
         stand_in: What stands in TRL's reference columns instead of log-probs, from the token counts of chosen and
             rejected answers; None = log-probs of the reference, or zeros where the loss has none.
-        rewards: Implicit rewards of one side, shape `(pairs,)`; None = beta h.
+        rewards: Implicit rewards of one side, shape `(pairs,)`; None = beta h, with beta = 1 where the loss has none
+            and h = log pi where it has no reference.
         columns: Columns of `judging.schema.PAIRS` that must be filled; or `aspect_margin`, the weighted sum over some
             aspects of chosen_aspects - rejected_aspects.
         aspect_weights: Weights of the aspects in `aspect_margin` by name, from the hyper-parameters.
         shared: Whether it needs `Side.ref_shared`.
         token_stats: Whether it needs `Side.sum_sq`.
         mismatched: Whether it needs `Pairs.mismatched`.
-        over_batch: Whether a pair's loss depends on the other pairs of its batch, which then must be whole.
+        whole_batch: Whether a pair's loss depends on the other pairs of its batch, which then must not be split, from
+            the hyper-parameters.
         initial: The state before the first step, from the hyper-parameters; None = it remembers nothing.
         move: The state after a step, from the pairs, the hyper-parameters and the moment.
     """
@@ -62,7 +64,7 @@ class Loss:
     formula: "Callable[[Pairs, Any, Moment], torch.Tensor]"
     reference: bool = True
     at_reference: Callable[[Any], float] | None = None
-    trl: Callable[[Any], dict[str, Any]] | None = None
+    trl: Callable[[Any], dict[str, Any] | None] | None = None
     stand_in: "Callable[[Any, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None" = None
     rewards: "Callable[[Side, Any], torch.Tensor] | None" = None
     columns: tuple[str, ...] = ()
@@ -70,6 +72,6 @@ class Loss:
     shared: bool = False
     token_stats: bool = False
     mismatched: bool = False
-    over_batch: bool = False
+    whole_batch: Callable[[Any], bool] = lambda _: False
     initial: Callable[[Any], State] | None = None
     move: Callable[[Pairs, Any, Moment], State] | None = None
