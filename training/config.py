@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic.config import JsonDict
 
-from training.distributed_config import DistributedConfig
+from training.distributed_config import DistributedConfig, micro_batch_size
 from training.losses.catalogue import LOSSES, LossConfig
 from training.losses.logistic import DpoConfig
 
@@ -100,13 +100,28 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     distributed: DistributedConfig | None = Field(default=None, json_schema_extra=_HOW)
     """Several processes of this machine, such as one a GPU; null trains in one."""
 
+    @property
+    def processes(self) -> int:
+        """How many processes train."""
+        return self.distributed.processes if self.distributed else 1
+
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs a process computes at once."""
+        return micro_batch_size(self.micro_batch_size, self.batch_size, self.processes)
+
+    @property
+    def four_bits(self) -> Literal["float32", "bfloat16"] | None:
+        """Number format of the products with weights in 4 bits; None = whole weights."""
+        return self.dtype if self.lora and self.lora.quantize else None
+
     @model_validator(mode="after")
     def _keep_batches_whole(self) -> Self:
         """Refuse to split the batches of a loss that looks at all pairs of one."""
         micro, loss = self.micro_batch_size, self.loss
         if micro is not None and micro < self.batch_size and LOSSES[loss.name].whole_batch(loss):
             raise ValueError(
-                f"micro_batch_size is {micro}, below batch_size = {self.batch_size}, but with loss {loss.name} a pair's "
-                "loss depends on all pairs of its batch: leave micro_batch_size out, or lower batch_size"
+                f"micro_batch_size is {micro}, below batch_size = {self.batch_size}, but loss {loss.name} looks at all "
+                "pairs of a batch at once: leave micro_batch_size out, or lower batch_size"
             )
         return self
