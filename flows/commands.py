@@ -29,6 +29,7 @@ from flows.terminal import (
 from generation.schema import CANDIDATES
 from judging.config import JUDGE_KINDS
 from judging.schema import PAIRS
+from training.checkpoints import FOLDER as CHECKPOINTS
 
 
 def generate(
@@ -162,7 +163,7 @@ def train(
         }
         with alone.partial_output(output, parts) as folder:
             out = Dataset("policies", "policy", folder / "policy")
-            out.clear()  # what a killed training left of its weights
+            out.clear(but=CHECKPOINTS)  # a killed training left those to go on from, the rest is half of something
             job["pairs"] = alone.lay_input(folder, "pairs", table)
             job["reference_rows"] = str(folder / "reference")
             facts = alone.run_alone("training", job, out, {"OMP_NUM_THREADS": str(config.threads)})

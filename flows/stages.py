@@ -25,6 +25,7 @@ from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
 from judging.pairing.pairing import explain_no_pairs, pair_candidates
+from training.checkpoints import FOLDER as CHECKPOINTS
 from training.replay import mix_pairs
 
 
@@ -154,7 +155,7 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
     source = bench.store.dataset(planned.trained_on.stage, planned.trained_on.key)
 
     def work(dataset: Dataset, lock: Lock) -> dict[str, Any]:
-        dataset.clear()  # what a killed training left of its weights
+        dataset.clear(but=CHECKPOINTS)  # a killed training left those to go on from, the rest is half of something
         job = {
             "job": "train",
             "pairs": str(source.folder),

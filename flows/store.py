@@ -84,11 +84,18 @@ class Dataset:
         ):
             path.unlink()
 
-    def clear(self) -> None:
-        """Take back everything; only for a dataset that is not complete."""
+    def clear(self, *, but: str | None = None) -> None:
+        """Take back everything but one sub-folder; only for a dataset that is not complete."""
         if self.manifest() is not None:
             raise ValueError(f"{self.folder} is complete; remove the folder by hand if you mean it")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if but is None or not (self.folder / but).is_dir():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for path in self.folder.iterdir():
+            if path.is_dir() and path.name != but:
+                shutil.rmtree(path)
+            elif path.name != but:
+                path.unlink()
 
     def damaged(self, *, thorough: bool) -> list[str]:
         """Name the files of a complete dataset that are not as its manifest says; none where it is not complete.

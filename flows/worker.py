@@ -147,6 +147,7 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     import training.trainer  # noqa: F401  what training needs, before it begins
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
+    from training.checkpoints import remove_checkpoints
     from training.config import TrainingConfig
     from training.train import TrainingJob
     from training.train import train as train_policy
@@ -167,7 +168,14 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         reference_rows=Path(job["reference_rows"]) if job["reference_rows"] else None,
     )
 
+    resumed = 0
+
     def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal resumed
+        if not metrics:
+            resumed = done
+            emit({"done": done, "total": total, "note": f"resumed at step {done}"})
+            return
         note = " ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "rewards/accuracies") if name in metrics)
         emit({"done": done, "total": total, "note": note})
 
@@ -176,7 +184,8 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     result = train_policy(training_job, on_step, preparing)
     out.write_shard(0, {"part": result.metrics, "drops": result.drops})
-    return {"step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
+    remove_checkpoints(out.folder)
+    return {"resumed_step": resumed, "step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
 
 
 def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
