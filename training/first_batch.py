@@ -86,4 +86,5 @@ def check_first_batch(job: TrainingJob, objective: Objective, batch: FirstBatch,
         pairs=len(batch.rows),
         stored_answers=stored.answers,
         stored_max_difference=stored.largest,
+        metrics=observed,
     )

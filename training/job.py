@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from training.concerns import Concern
 from training.config import TrainingConfig
 from training.logprobs import Compute
 from training.losses.loss import Loss
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after each step with the steps done, all steps, and the step's metrics."""
+"""Called after each step with the steps done, all steps, and the step's metrics; with no metrics where a killed
+training goes on."""
 
 Preparing = Callable[[str, int, int], None]
 """Called while something is computed before the first step: what, how much of it is done, how much there is."""
@@ -81,9 +83,13 @@ class TrainingResult:
         metrics: METRICS table: the check before the first step as step 0, then every logged value of each step.
         drops: Pairs that can't be trained on, with the DROPS schema.
         step0: What the check before the first step found.
-        counts: pairs_in = pairs_trained + pairs_dropped; answers_retokenized.
+        counts: pairs_in = pairs_trained + pairs_held_out + pairs_dropped; answers_retokenized.
         seconds: Wall time.
-        tokens: Tokens of prompts and answers that were trained on, over all epochs.
+        tokens: Tokens of prompts and answers that were trained on, over all steps.
+        steps: Optimiser steps done.
+        kept_step: The step whose weights the policy has: the last one, or the best on held-out pairs.
+        after: Metrics of the first batch under the trained policy; before training they are `step0.metrics`.
+        warnings: What people should know of it.
     """
 
     metrics: pa.Table
@@ -92,3 +98,7 @@ class TrainingResult:
     counts: dict[str, int]
     seconds: float
     tokens: int
+    steps: int
+    kept_step: int
+    after: dict[str, float]
+    warnings: list[Concern]

@@ -11,6 +11,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from training.examples import Example
 from training.pair_values import PairValues
+from training.prefix.plan import plan_batch
 
 _IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
@@ -23,11 +24,13 @@ class ReferenceValues:
         total: Log-prob sums of the answers; zeros for a loss without reference.
         shared: Sums over the first min(|w|, |l|) tokens; None unless the loss asks for them.
         mismatched: Log-prob sums of `Example.mismatched`, shape `(pairs,)`; None unless the loss asks for them.
+        policy: Key of the reference; None for a loss without one.
     """
 
     total: PairValues
     shared: PairValues | None = None
     mismatched: np.ndarray | None = None
+    policy: str | None = None
 
 
 def pair_dataset(examples: Sequence[Example], reference: ReferenceValues, columns: Sequence[str]) -> Dataset:
@@ -46,6 +49,10 @@ def pair_dataset(examples: Sequence[Example], reference: ReferenceValues, column
     }
     if reference.shared is not None:
         numbers |= {"ref_chosen_shared": reference.shared.chosen, "ref_rejected_shared": reference.shared.rejected}
+    if reference.policy is not None:
+        for name in ("chosen", "rejected"):
+            authors = [getattr(example, name).policy for example in examples]
+            numbers[f"{name}_by_reference"] = [float(author == reference.policy) for author in authors]
     ids = {
         "prompt_ids": [example.prompt_ids for example in examples],
         "chosen_ids": [example.chosen.token_ids for example in examples],
@@ -65,7 +72,13 @@ def pair_dataset(examples: Sequence[Example], reference: ReferenceValues, column
 
 
 class PairCollator(DataCollatorForPreference):
-    """TRL's collator for the ids, and under `extras` everything else of the rows as tensors, in float64."""
+    """TRL's collator for the ids, and under `extras` everything else of the rows as tensors, in float64.
+
+    Attributes:
+        share_prompts: Whether batches carry a plan that computes each prompt once; the model must know what to do.
+    """
+
+    share_prompts: bool = False
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows of a `pair_dataset`."""
@@ -92,4 +105,7 @@ class PairCollator(DataCollatorForPreference):
                 f"mismatched_{name}": both[name][: len(rows)]
                 for name in ("input_ids", "attention_mask", "completion_mask")
             }
+        if self.share_prompts:
+            answers = [example[side] for side in ("chosen_ids", "rejected_ids") for example in examples]
+            batch["prefix_plan"] = plan_batch([example["prompt_ids"] for example in examples] * 2, answers)
         return batch | {"extras": extras}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 import numpy as np
 
+from training.config import TrainingConfig
+from training.distributed import gather, is_first, share_out
 from training.examples import Example
 from training.job import Preparing, TrainingJob
 from training.logprobs import TokenLogprobs, token_logprobs
@@ -77,18 +79,22 @@ class ReferencePass:
 
     def tokens(self, spans: list[Span]) -> list[np.ndarray]:
         """Compute the log-probs of all tokens of the spans' answers."""
-        self.model = self.model or load_weights(self.job.reference)
-        prompts, answers = [span.prompt_ids for span in spans], [span.answer_ids for span in spans]
-        size = 2 * (self.job.config.micro_batch_size or self.job.config.batch_size)
-        found = token_logprobs(self.model, prompts, answers, self.pad_id, size, self.job.config.dtype)
-        return [one.logprobs for one in found]
+        self.model = self.model or load_weights(self.job.reference, self.job.config)
+        config = self.job.config
+
+        def compute(part: list[Span]) -> list[np.ndarray]:
+            prompts, answers = [span.prompt_ids for span in part], [span.answer_ids for span in part]
+            found = token_logprobs(self.model, prompts, answers, self.pad_id, 2 * config.pairs_at_once, config.dtype)
+            return [one.logprobs for one in found]
+
+        return share_out(spans, compute)
 
     def sums(self, spans: Sequence[Span]) -> dict[bytes, Row]:
         """Read the sums that are known, check a few of them, and compute the others."""
-        known = read_rows(self.folder, spans)
+        known = gather(read_rows(self.folder, spans) if is_first() else None)[0]
         self._check_read(known, [span for span in spans if span.key in known])
         missing = [span for span in spans if span.key not in known]
-        return known | compute_rows(self.folder, missing, self.tokens, self.on_rows)
+        return known | compute_rows(self.folder if is_first() else None, missing, self.tokens, self.on_rows)
 
     def _check_read(self, known: dict[bytes, Row], spans: list[Span]) -> None:
         for span, found in self.recomputed(spans, _N_READ_CHECKED):
@@ -158,7 +164,7 @@ def pair_logprobs(job: TrainingJob, model: Any, examples: list[Example], pad_id:
     """Compute token log-probs of the chosen answers and of the rejected ones."""
     prompts = [example.prompt_ids for example in examples]
     answers = [side.token_ids for half in _sides(examples) for side in half]
-    size = job.config.micro_batch_size or job.config.batch_size
+    size = job.config.pairs_at_once
     found = token_logprobs(model, prompts * 2, answers, pad_id, size, job.config.dtype)
     for row, one in enumerate(found):
         if not np.isfinite(one.logprobs).all():
@@ -169,9 +175,11 @@ def pair_logprobs(job: TrainingJob, model: Any, examples: list[Example], pad_id:
     return [found[: len(examples)], found[len(examples) :]]
 
 
-def load_weights(policy: Policy) -> Any:
-    """Load a policy in float32, with its adapter."""
-    return load_policy(policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code)
+def load_weights(policy: Policy, config: TrainingConfig) -> Any:
+    """Load a policy in float32, or in 4 bits where the recipe wants that, with its adapter."""
+    return load_policy(
+        policy.model, policy.adapter, "float32", policy.revision, policy.trust_remote_code, config.four_bits
+    )
 
 
 def _spans(objective: Objective, examples: list[Example]) -> dict[str, list[Span]]:

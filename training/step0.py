@@ -32,6 +32,7 @@ class Step0Report:
         pairs: Pairs in the first batch.
         stored_answers: Answers whose generator's log-probs were recomputed; 0 where no pair holds any.
         stored_max_difference: Largest difference among them in nats a token; None where there are none.
+        metrics: All metrics of the first batch (`training.metrics`) before training, as the trainer computes them.
     """
 
     expected_loss: float
@@ -40,6 +41,7 @@ class Step0Report:
     pairs: int
     stored_answers: int
     stored_max_difference: float | None
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,34 @@ import copy
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 import numpy as np
 import pyarrow as pa
 
 from training.adapter import put_adapter
-from training.checkpoints import FOLDER, Memory
+from training.checkpoints import FOLDER
+from training.concerns import Course, find_concerns
 from training.examples import Example, Examples, Rendering, build_examples, longest_sequence
 from training.first_batch import FirstBatch, check_first_batch
+from training.holdout import Division, hold_out, take_train_split
 from training.job import Preparing, Progress, TrainingJob, TrainingResult
 from training.losses.catalogue import LOSSES
+from training.metric_log import MetricLog
 from training.mismatched import add_mismatched, mismatched_logprobs
 from training.objective import Objective
 from training.order import Order, number_prompts
 from training.pair_numbers import check_numbers
 from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
 from training.reference import load_weights, pair_logprobs, reference_pass, reference_values
-from training.schema import METRICS
 from training.step0 import Step0Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from training.holdout_watch import HoldoutWatch
 
 _log = logging.getLogger(__name__)
 
@@ -52,24 +58,36 @@ def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_
     torch.set_num_threads(job.config.threads)
     tokenizer = load_tokenizer(job.start)
     examples = _examples(job, tokenizer)
-    rows: list[dict[str, Any]] = []
-
-    def log_step(done: int, total: int, values: dict[str, float]) -> None:
-        rows.extend({"step": done, "name": name, "value": value} for name, value in values.items())
-        progress(done, total, values)
-
-    step0 = _fit(job, tokenizer, examples.kept, log_step, Memory(lambda: rows, rows.extend), preparing)
-    before = {"loss": step0.observed_loss, "rewards/margins": step0.margin}
-    rows[:0] = [{"step": 0, "name": name, "value": value} for name, value in before.items()]
+    pairs = hold_out(examples.kept, job.config.holdout, job.seed)
+    log = MetricLog(progress, job.output)
+    fitted = _fit(job, tokenizer, pairs, log, preparing)
+    step0 = fitted.step0
+    log.close()
+    course = Course(
+        trained=pairs.trained,
+        held_out=pairs.held_out,
+        n_dropped=examples.drops.num_rows,
+        steps=fitted.steps,
+        n_first=step0.pairs,
+        before=step0.metrics,
+        after=fitted.after,
+        held_out_accuracies=log.of("eval_rewards/accuracies"),
+    )
     result = TrainingResult(
-        metrics=pa.Table.from_pylist(rows, schema=METRICS),
+        metrics=log.table({"loss": step0.observed_loss, "rewards/margins": step0.margin}),
         drops=examples.drops,
         step0=step0,
-        counts=_counts(examples),
+        counts=_counts(examples, pairs),
         seconds=time.monotonic() - started,
-        tokens=job.config.epochs * sum(_n_tokens(example) for example in examples.kept),
+        tokens=int(log.of("num_tokens")[-1]),
+        steps=fitted.steps,
+        kept_step=fitted.kept_step,
+        after=fitted.after,
+        warnings=find_concerns(course),
     )
     _log.info("training: %s, %d tokens, %.1f s", result.counts, result.tokens, result.seconds)
+    for concern in result.warnings:
+        _log.warning("training: %s: %s", concern.code, concern.text)
     return result
 
 
@@ -78,30 +96,39 @@ def _examples(job: TrainingJob, tokenizer: "PreTrainedTokenizerBase") -> Example
     limits = read_limits(job.start, tokenizer)
     name, loss = job.config.loss.name, LOSSES[job.config.loss.name]
     aspects = loss.aspect_weights(job.config.loss) if loss.aspect_weights else None
-    examples = build_examples(job.pairs, tokenizer, rendering, limits, job.config.max_length, aspects)
+    split = take_train_split(job.pairs)
+    examples = build_examples(split.pairs, tokenizer, rendering, limits, job.config.max_length, aspects)
     check_numbers(examples.kept, name, loss.columns)
     if loss.mismatched:
         examples = add_mismatched(examples, job.seed, longest_sequence(job.config.max_length, limits))
+    examples = Examples(examples.kept, pa.concat_tables([split.drops, examples.drops]))
     if not examples.kept:
         reasons = dict(Counter(examples.drops["reason"].to_pylist()))
         raise ValueError(f"no pair left to train on: {job.pairs.num_rows} came in, dropped for {reasons}")
     return examples
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """What is known after the last step: see `TrainingResult`."""
+
+    step0: Step0Report
+    steps: int
+    kept_step: int
+    after: dict[str, float]
+
+
 def _fit(
-    job: TrainingJob,
-    tokenizer: "PreTrainedTokenizerBase",
-    examples: list[Example],
-    log_step: Progress,
-    metrics: Memory,
-    preparing: Preparing,
-) -> Step0Report:
+    job: TrainingJob, tokenizer: "PreTrainedTokenizerBase", pairs: Division, log: MetricLog, preparing: Preparing
+) -> _Fitted:
     """Compute the reference, train after the check of the first batch, write the policy."""
     from training.arguments import trainer_arguments
     from training.pair_dataset import pair_dataset
     from training.step_log import CheckpointSteps, StepLog
+    from training.step_speed import StepSpeed, StepTokens
     from training.trainer import PairTrainer
 
+    examples = pairs.all
     objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -109,7 +136,7 @@ def _fit(
     own = load_weights(job.start) if job.has_own_reference(objective.loss) else None
     reference = reference_values(objective, examples, reference_pass(job, tokenizer, pad_id, own, preparing))
     model = own or load_weights(job.start)
-    order = _order(job, examples)
+    order = _order(job, pairs.trained)
     first = order.of_epoch(0)[: job.config.batch_size].tolist()
     policy = pair_logprobs(job, model, [examples[row] for row in first], pad_id)
     mismatched = mismatched_logprobs(job, model, [examples[row] for row in first], pad_id)
@@ -117,16 +144,33 @@ def _fit(
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
         arguments = trainer_arguments(job.config, objective.trl_arguments, job.seed, str(job.output / FOLDER))
         dataset = pair_dataset(examples, reference.values, objective.loss.columns)
-        log = StepLog(log_step, lambda what, step: trainer.diverged(what, step))
-        callbacks = [log, CheckpointSteps(job.config.checkpoint_steps)]
+        speed = StepSpeed(StepTokens(examples), lambda: trainer.rows_in_step)
+        steps = StepLog(log.step, lambda what, step: trainer.diverged(what, step))
+        watch = _watch(job, pairs, log, trained, lambda rows: trainer.evaluate_rows(rows))
+        callbacks = [speed, steps, *watch, CheckpointSteps(job.config.checkpoint_steps)]
         trainer: PairTrainer = PairTrainer(trained, padded, dataset, arguments, objective, order, callbacks)
         report = check_first_batch(job, objective, FirstBatch(examples, reference, first, policy, mismatched), trainer)
-        log.highest_loss = job.config.explode_factor * max(1.0, report.observed_loss)
-        trainer.checkpoints.memories["metrics"] = metrics
+        steps.highest_loss = job.config.explode_factor * max(1.0, report.observed_loss)
+        trainer.checkpoints.memories["metrics"] = log.memory
         last = trainer.checkpoints.resume(tidy=trainer.is_world_process_zero())
         trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
+        done = trainer.state.global_step
+        kept = watch[0].keep_best(done) if watch else done
+        fitted = _Fitted(report, done, kept, trainer.evaluate_rows(first))
     write_policy(trained, tokenizer, job.output)
-    return report
+    return fitted
+
+
+def _watch(
+    job: TrainingJob, pairs: Division, log: MetricLog, model: Any, evaluate: Callable[[list[int]], dict[str, float]]
+) -> "list[HoldoutWatch]":
+    """Make the callback that evaluates held-out pairs, none where the recipe holds none out."""
+    from training.holdout_watch import HoldoutWatch
+
+    if job.config.holdout is None:
+        return []
+    rows = list(range(len(pairs.trained), len(pairs.all)))
+    return [HoldoutWatch(job.config.holdout, lambda: evaluate(rows), log.step, model, job.output / FOLDER)]
 
 
 def _order(job: TrainingJob, examples: list[Example]) -> Order:
@@ -139,12 +183,13 @@ def _order(job: TrainingJob, examples: list[Example]) -> Order:
     )
 
 
-def _counts(examples: Examples) -> dict[str, int]:
+def _counts(examples: Examples, pairs: Division) -> dict[str, int]:
     kept, dropped = len(examples.kept), examples.drops.num_rows
     answers = [answer for example in examples.kept for answer in (example.chosen, example.rejected)]
     return {
         "pairs_in": kept + dropped,
-        "pairs_trained": kept,
+        "pairs_trained": len(pairs.trained),
+        "pairs_held_out": len(pairs.held_out),
         "pairs_dropped": dropped,
         "answers_retokenized": sum(answer.retokenized for answer in answers),
     }

@@ -6,8 +6,10 @@ that neither changes with memory settings. TRL's own loss is trained on where it
 else the formula takes its place, on the same log-probs.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any  # TRL and transformers are untyped
 
 import torch
@@ -17,16 +19,19 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from training.checkpoints import Checkpoints, Memory
 from training.losses.loss import Moment
 from training.losses.pairs import Pairs, Side
+from training.metrics import StepMetrics
 from training.objective import Objective
 from training.order import Order
 from training.pair_dataset import PairCollator
+from training.prefix.forward import add_shared_forward
 from training.step_log import diverged
 
 
 class PairTrainer(DPOTrainer):
-    """Trains on a `pair_dataset`; stops where a loss is not a number."""
+    """Trains on the first rows of a `pair_dataset`, as many as its order has; stops where a loss is not a number."""
 
     def __init__(
         self,
@@ -44,14 +49,24 @@ class PairTrainer(DPOTrainer):
         self._pair_ids: list[str] = dataset["pair_id"][:]
         self._weights = torch.tensor(dataset["weight"][:], dtype=torch.float64)
         self._rows_in_step: list[int] = []
-        self._shares: list[float] = []
+        self._dataset = dataset
+        self._steps = {"train": StepMetrics(), "eval": StepMetrics()}
         initial = objective.loss.initial
         self.loss_state = dict(initial(objective.config)) if initial else {}
+        self.checkpoints = Checkpoints(
+            Path(str(arguments.output_dir)),
+            {
+                "loss": Memory(lambda: self.loss_state, lambda state: setattr(self, "loss_state", state)),
+                "tokens": Memory(
+                    lambda: self._total_train_tokens, lambda count: setattr(self, "_total_train_tokens", count)
+                ),
+            },
+        )
         super().__init__(
             model=model,
             args=arguments,
             data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
-            train_dataset=dataset,
+            train_dataset=dataset.select(range(order.rows)),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
@@ -59,9 +74,22 @@ class PairTrainer(DPOTrainer):
         if isinstance(model, PeftModel):
             model.delete_adapter("ref")  # TRL's copy to compute a reference with; ours is in the columns
 
-    def names_of_step(self) -> list[str]:
-        """Name the pairs of the optimiser step that is under way."""
-        return [self._pair_ids[row] for row in self._rows_in_step]
+    @property
+    def rows_in_step(self) -> list[int]:
+        """Row numbers of the optimiser step under way; one below 0 stands for no pair."""
+        return self._rows_in_step
+
+    def diverged(self, what: str, step: int, rows: list[int] | None = None) -> ValueError:
+        """Give the error of a training that went wrong, on all rows of the step under way or on some."""
+        names = [self._pair_ids[row] for row in (self._rows_in_step if rows is None else rows)]
+        return diverged(what, step, names, self.checkpoints.newest())
+
+    def share_prompts(self) -> None:
+        """Compute each prompt of a batch once for all its answers; before anything else is asked of the trainer."""
+        model = self._policy.get_base_model() if isinstance(self._policy, PeftModel) else self._policy
+        outputs = ("log_probs", "entropy", "mean_logits", "is_top1")
+        add_shared_forward(model, (*outputs, "log_sum_sq_probs") if self.use_weighting else outputs)
+        self.data_collator.share_prompts = True
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:  # noqa: ARG002
         return dataset
@@ -90,46 +118,70 @@ class PairTrainer(DPOTrainer):
         pairs = self._pairs(model, recorder.outputs, inputs["completion_mask"], extras)
         weights, objective = extras["weight"], self._objective
         moment = Moment(self.loss_state, self.args.seed, self.state.global_step)
-        if objective.loss.trl is None or bool((weights != 1).any()):
+        if not objective.by_trl or bool((weights != 1).any()):
             losses = objective.loss.formula(pairs, objective.config, moment)
             loss = (losses * weights).sum() / weights.sum()
-        self._replace_rewards(pairs)
+        self._note(pairs, extras)
         if not torch.isfinite(loss):
-            names = [self._pair_ids[row] for row in rows.tolist()]
-            raise diverged(f"the loss is {loss.item()}", self.state.global_step + 1, names)
+            raise self.diverged(f"the loss is {loss.item()}", self.state.global_step + 1, rows.tolist())
         if not self._policy.training:
             return loss
         if objective.loss.move is not None:
             self.loss_state = dict(objective.loss.move(_without_gradient(pairs), objective.config, moment))
         share = float(self._weights[rows].sum() / self._weights[self._rows_in_step].sum())
-        self._shares.append(share)
         # The base class divides by the number of micro-batches; the last one of an epoch may be a small one.
         return loss * (share * self.current_gradient_accumulation_steps)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Average each metric over the micro-batches of a step, by their share of it."""
-        if self._policy.training and self._shares:
-            total = sum(self._shares)
-            for values in self._metrics["train"].values():
-                if len(values) == len(self._shares):
-                    values[:] = [sum(v * s for v, s in zip(values, self._shares, strict=True)) / total]
-            self._shares.clear()
+        """Log the means over all pairs of the step."""
+        if self._policy.training and self._metrics["train"]:
+            self._steps["train"].settle(self._metrics["train"])
         super().log(logs, start_time)
 
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        """Stop before the optimiser spoils the weights with a gradient that is not a number."""
+        norm: Any = super()._get_grad_norm(*args, **kwargs)
+        if not math.isfinite(norm):
+            raise self.diverged(f"the gradient is {float(norm)}", self.state.global_step + 1)
+        return norm
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint that is whole or does not count."""
+        with self.checkpoints.writing(self.state.global_step, mark=self.is_world_process_zero()):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write weights or adapter, without a tokenizer, pickled arguments, or a question to the Hub by peft."""
+        if self.args.should_save:
+            model: Any = self.accelerator.unwrap_model(self.model)
+            options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+            model.save_pretrained(str(output_dir), state_dict=state_dict, **options)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write no card into checkpoints."""
+
     def evaluate_rows(self, rows: list[int]) -> dict[str, float]:
-        """Compute the loss and the mean margin of some rows as in training, in eval mode, without training."""
+        """Compute the loss and the metrics of some rows as in training, in eval mode, without training.
+
+        Args:
+            rows: Row numbers of the whole dataset, held-out rows included.
+        """
+        was_training = self._policy.training
         self._policy.eval()
-        total = {"loss": 0.0, "rewards/margins": 0.0}
-        size, weight = self.args.per_device_train_batch_size, float(self._weights[rows].sum())
+        size, weight, total = self.args.per_device_train_batch_size, float(self._weights[rows].sum()), 0.0
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            inputs = self._prepare_inputs(self.data_collator([self.train_dataset[row] for row in part]))
+            inputs = self._prepare_inputs(self.data_collator([self._dataset[row] for row in part]))
             with torch.no_grad(), self.accelerator.autocast():
                 loss = self.compute_loss(self._policy, inputs)
-            total["loss"] += loss.item() * float(self._weights[part].sum()) / weight
-            total["rewards/margins"] += self._metrics["eval"]["rewards/margins"][-1] * len(part) / len(rows)
-        self._metrics["eval"].clear()
-        return total
+            total += loss.item() * float(self._weights[part].sum()) / weight
+        logged = self._metrics["eval"]
+        self._steps["eval"].settle(logged)
+        found = {name: values[0] for name, values in logged.items() if name != "num_tokens"}
+        logged.clear()
+        self._policy.train(was_training)
+        return {"loss": total} | found
 
     def _pairs(self, model: Any, outputs: Any, completion_mask: torch.Tensor, extras: dict[str, torch.Tensor]) -> Pairs:
         """Give the loss what it asks for."""
@@ -160,18 +212,16 @@ class PairTrainer(DPOTrainer):
             )  # fmt: skip
         return outputs.log_probs.sum(dim=1) - extras["ref_mismatched"]
 
-    def _replace_rewards(self, pairs: Pairs) -> None:
-        """Put the loss's own rewards in place of those that TRL logged last."""
-        rewards, config = self._objective.loss.rewards, self._objective.config
-        metrics = self._metrics["train" if self._policy.training else "eval"]
-        if rewards is None:
-            return
-        with torch.no_grad():
-            chosen, rejected = rewards(pairs.chosen, config), rewards(pairs.rejected, config)
-        metrics["rewards/chosen"][-1] = chosen.mean().item()
-        metrics["rewards/rejected"][-1] = rejected.mean().item()
-        metrics["rewards/margins"][-1] = (chosen - rejected).mean().item()
-        metrics["rewards/accuracies"][-1] = (chosen > rejected).double().mean().item()
+    def _note(self, pairs: Pairs, extras: dict[str, torch.Tensor]) -> None:
+        """Take a micro-batch into the step's metrics."""
+        sides = ("chosen_by_reference", "rejected_by_reference")
+        by_reference = (extras[sides[0]], extras[sides[1]]) if sides[0] in extras else None
+        self._steps["train" if self._policy.training else "eval"].add(
+            pairs, self._objective.rewards(pairs), extras["row"] >= 0, by_reference, self._over_processes
+        )
+
+    def _over_processes(self, sums: Any) -> Any:
+        return self.accelerator.reduce(sums)
 
 
 def _without_gradient(pairs: Pairs) -> Pairs:
