@@ -30,7 +30,7 @@ from benchmarks.killing.victims import Kind, private_environment
 
 SMALL = [
     "demo", "--set=rounds=1", "--set=prompts.per_round=48", "--set=evaluation.max_prompts=12", "--set=evaluation.k=2",
-    "--set=training.batch_size=8", "--set=generation.prompts_per_shard=4",
+    "--set=training.batch_size=8", "--set=training.checkpoint_steps=1", "--set=generation.prompts_per_shard=4",
     "--set=generation.engine={name: transformers, dtype: float32, max_model_len: 192, batch_size: 8}",
 ]  # fmt: skip
 SHARDED = ("generation", "judging", "evaluation")  # stages that keep their whole shards
@@ -93,7 +93,8 @@ def summary(ended: list[Ended], undisturbed: dict[str, float]) -> dict[str, Any]
         "chains": len(ended),
         "undisturbed": undisturbed,
         "stages": table_rows(ended),
-        "trainings_restarted": sum(one.stage == "training" for one in kills),
+        "trainings_killed": sum(one.stage == "training" for one in kills),
+        "trainings_resumed": sum(one.resumed_step > 0 for one in kills),
         "shards_repeated_in_sharded_stages": sum(one.shards_repeated for one in kills if one.stage in SHARDED),
         "largest_difference": {
             name: max(chain.sameness.largest[name] for chain in ended) for name in ended[0].sameness.largest

@@ -1,5 +1,6 @@
 """A chain: one workspace whose run is killed again and again, started again at once, and checked at its end."""
 
+import json
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Kill:
     shards_kept: int = 0
     shards_repeated: int = 0
     rows_repeated: int = 0
+    resumed_step: int = 0  # from which the last try of a killed training went on; 0 = from the start
 
 
 @dataclass
@@ -99,9 +101,14 @@ def run_chain(model: Undisturbed, workspace: Path, moments: list[Moment]) -> End
     finished = {str(part.folder): part.seconds for part in read_parts(workspace)}
     alone = {str(part.folder): part.seconds for part in model.profile.parts}
     for one in kills:
+        one.resumed_step = _resumed_step(workspace / one.dataset)
         one.repeated_s = max(0.0, one.worked_s + finished[one.dataset] - alone[one.dataset]) if one.worked_s else 0.0
     ended.temporary_files = sum(path.is_file() and path.name.startswith(".") for path in workspace.rglob("*"))
     return ended
+
+
+def _resumed_step(dataset: Path) -> int:
+    return json.loads((dataset / "manifest.json").read_text())["facts"].get("resumed_step", 0)
 
 
 def _start(model: Undisturbed, workspace: Path, number: int) -> Victim:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from flows.tables import file_checksum
 
 ROWS, CURVE, WEIGHTS = 1e-3, 1e-5, 1e-5
-TIMES = {"seconds", "resumed_shards"}  # facts of how a dataset was built, not of what it holds
+TIMES = {"seconds", "resumed_shards", "resumed_step"}  # facts of how a dataset was built, not of what it holds
 
 
 @dataclass
