@@ -14,6 +14,7 @@ import pyarrow as pa
 from training.adapter import put_adapter
 from training.checkpoints import FOLDER
 from training.concerns import Course, find_concerns
+from training.distributed import check_loss, in_one_file, is_first, together, wait_for_all
 from training.examples import Example, Examples, Rendering, build_examples, longest_sequence
 from training.first_batch import FirstBatch, check_first_batch
 from training.holdout import Division, hold_out, take_train_split
@@ -25,6 +26,7 @@ from training.objective import Objective
 from training.order import Order, number_prompts
 from training.pair_numbers import check_numbers
 from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
+from training.prefix.sharing import share_prompts
 from training.reference import load_weights, pair_logprobs, reference_pass, reference_values
 from training.step0 import Step0Report
 
@@ -60,7 +62,8 @@ def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_
     examples = _examples(job, tokenizer)
     pairs = hold_out(examples.kept, job.config.holdout, job.seed)
     log = MetricLog(progress, job.output)
-    fitted = _fit(job, tokenizer, pairs, log, preparing)
+    with together(job.config.distributed):
+        fitted = _fit(job, tokenizer, pairs, log, preparing)
     step0 = fitted.step0
     log.close()
     course = Course(
@@ -84,6 +87,7 @@ def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_
         kept_step=fitted.kept_step,
         after=fitted.after,
         warnings=find_concerns(course),
+        prompts_not_shared=fitted.prompts_not_shared,
     )
     _log.info("training: %s, %d tokens, %.1f s", result.counts, result.tokens, result.seconds)
     for concern in result.warnings:
@@ -116,6 +120,7 @@ class _Fitted:
     steps: int
     kept_step: int
     after: dict[str, float]
+    prompts_not_shared: str | None
 
 
 def _fit(
@@ -130,25 +135,27 @@ def _fit(
 
     examples = pairs.all
     objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
+    check_loss(objective, job.config.distributed)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
     pad_id = padded.pad_token_id
-    own = load_weights(job.start) if job.has_own_reference(objective.loss) else None
+    own = load_weights(job.start, job.config) if job.has_own_reference(objective.loss) else None
     reference = reference_values(objective, examples, reference_pass(job, tokenizer, pad_id, own, preparing))
-    model = own or load_weights(job.start)
+    model = own or load_weights(job.start, job.config)
     order = _order(job, pairs.trained)
     first = order.of_epoch(0)[: job.config.batch_size].tolist()
     policy = pair_logprobs(job, model, [examples[row] for row in first], pad_id)
     mismatched = mismatched_logprobs(job, model, [examples[row] for row in first], pad_id)
-    with configs_kept(model):
+    rows = pair_dataset(examples, reference.values, objective.loss.columns)
+    with configs_kept(model), in_one_file(rows) as dataset:
         trained = model if job.config.lora is None else put_adapter(model, job.config.lora, job.seed)
         arguments = trainer_arguments(job.config, objective.trl_arguments, job.seed, str(job.output / FOLDER))
-        dataset = pair_dataset(examples, reference.values, objective.loss.columns)
         speed = StepSpeed(StepTokens(examples), lambda: trainer.rows_in_step)
         steps = StepLog(log.step, lambda what, step: trainer.diverged(what, step))
         watch = _watch(job, pairs, log, trained, lambda rows: trainer.evaluate_rows(rows))
         callbacks = [speed, steps, *watch, CheckpointSteps(job.config.checkpoint_steps)]
         trainer: PairTrainer = PairTrainer(trained, padded, dataset, arguments, objective, order, callbacks)
+        not_shared = share_prompts(trainer, trained, job.config, examples)
         report = check_first_batch(job, objective, FirstBatch(examples, reference, first, policy, mismatched), trainer)
         steps.highest_loss = job.config.explode_factor * max(1.0, report.observed_loss)
         trainer.checkpoints.memories["metrics"] = log.memory
@@ -156,8 +163,11 @@ def _fit(
         trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
         done = trainer.state.global_step
         kept = watch[0].keep_best(done) if watch else done
-        fitted = _Fitted(report, done, kept, trainer.evaluate_rows(first))
-    write_policy(trained, tokenizer, job.output)
+        fitted = _Fitted(report, done, kept, trainer.evaluate_rows(first), not_shared)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if job.config.distributed else None
+    if is_first():
+        write_policy(trained, tokenizer, job.output, weights)
+    wait_for_all()
     return fitted
 
 

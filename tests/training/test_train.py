@@ -66,7 +66,13 @@ def test_dpo_raises_the_margin_of_the_chosen_answers(job, vary):
     assert [step[:2] for step in steps] == [(i + 1, 9) for i in range(9)]
     assert values(result, "loss")[1:] == [step[2] for step in steps]
     assert values(result, "rewards/margins")[-1] > 0.1
-    assert result.counts == {"pairs_in": 12, "pairs_trained": 12, "pairs_dropped": 0, "answers_retokenized": 0}
+    assert result.counts == {
+        "pairs_in": 12,
+        "pairs_trained": 12,
+        "pairs_held_out": 0,
+        "pairs_dropped": 0,
+        "answers_retokenized": 0,
+    }
     assert result.drops.num_rows == 0
     assert values(result, "num_tokens")[-1] == result.tokens
     assert np.isfinite(result.metrics["value"].to_numpy()).all()
@@ -304,12 +310,20 @@ def test_divergence_stops_with_the_step_and_the_pairs(job, vary):
 def test_dropped_pairs_are_in_the_ledger_and_not_trained_on(job, vary, pair_row, table_of):
     rows = [pair_row(0), pair_row(1, chosen="", chosen_token_ids=[2]), pair_row(2)]
     result = train(vary(job, pairs=table_of(rows)), ignore)
-    assert result.counts == {"pairs_in": 3, "pairs_trained": 2, "pairs_dropped": 1, "answers_retokenized": 0}
+    assert result.counts == {
+        "pairs_in": 3,
+        "pairs_trained": 2,
+        "pairs_held_out": 0,
+        "pairs_dropped": 1,
+        "answers_retokenized": 0,
+    }
     assert result.drops["id"].to_pylist() == ["pair1"]
 
 
 def test_no_pair_to_train_on_raises(job, vary):
-    with pytest.raises(ValueError, match=r"no pair left to train on: 12 came in, dropped for \{'too_long': 12\}"):
+    with pytest.raises(
+        ValueError, match=r"no pair left to train on: 12 came in, dropped for \{'prompt_too_long': 12\}"
+    ):
         train(vary(job, {"max_length": 8}), ignore)
 
 
