@@ -6,6 +6,7 @@ import torch
 from trl.trainer.dpo_config import DPOConfig
 
 from training.config import TrainingConfig
+from training.distributed import PATIENCE
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
@@ -19,7 +20,6 @@ def trainer_arguments(config: TrainingConfig, loss: dict[str, Any], seed: int, o
         seed: Of everything that TRL draws.
         output: Folder for checkpoints.
     """
-    micro = config.micro_batch_size or config.batch_size
     arguments = DPOConfig(
         output_dir=output,
         **loss,
@@ -27,9 +27,9 @@ def trainer_arguments(config: TrainingConfig, loss: dict[str, Any], seed: int, o
         lr_scheduler_type=_SCHEDULES[config.lr_schedule],
         warmup_steps=config.warmup_share,  # below 1 it is a share of all steps
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // micro,
+        per_device_train_batch_size=config.pairs_at_once,
+        per_device_eval_batch_size=config.pairs_at_once,
+        gradient_accumulation_steps=config.batch_size // (config.pairs_at_once * config.processes),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=config.dtype == "bfloat16",
@@ -46,6 +46,8 @@ def trainer_arguments(config: TrainingConfig, loss: dict[str, Any], seed: int, o
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,  # an adapter's base has no gradients, which is not what the search is for
+        ddp_timeout=int(PATIENCE.total_seconds()),
     )
     # With several GPUs in sight transformers would wrap the model in DataParallel and multiply the batch by their
     # number, and TRL refuses that. No argument says otherwise; one process uses one GPU, the first.

@@ -71,8 +71,8 @@ def check_loss(objective: Objective, distributed: DistributedConfig | None) -> N
     if distributed and (whole_batch or loss.move):
         of = "the other pairs of its batch" if whole_batch else "the pairs before it"
         raise ValueError(
-            f"training.distributed: with this loss ({type(objective.config).__name__}) a pair's loss depends on {of}, which lie in other processes: leave "
-            "the field out, or take another training.loss"
+            f"training.distributed: with this loss ({type(objective.config).__name__}) a pair's loss depends on {of}, "
+            "which lie in other processes: leave the field out, or take another training.loss"
         )
 
 
@@ -155,18 +155,17 @@ def in_one_file(dataset: "Dataset") -> Iterator["Dataset"]:
         wait_for_all()
 
 
-def filled_up(dataset: "Dataset", rows: int, micro: int) -> "Dataset":
+def filled_up(dataset: "Dataset", micro: int) -> "Dataset":
     """Add rows that count for nothing, until every process has as many whole micro-batches.
 
     accelerate would repeat real rows there. The added ones are copies of the first row with row -1 and weight 0.
 
     Args:
-        dataset: A `pair_dataset`.
-        rows: Rows that an epoch takes.
+        dataset: Rows of a `pair_dataset`, all of which an epoch takes.
         micro: Rows that a process computes at once.
     """
-    missing = n_missing(rows, micro)
-    if not missing:
+    missing = -len(dataset) % (micro * n_processes())
+    if not missing or n_processes() == 1:
         return dataset
     from datasets import Dataset, concatenate_datasets
 
@@ -174,8 +173,3 @@ def filled_up(dataset: "Dataset", rows: int, micro: int) -> "Dataset":
     columns = {name: [filler[name]] * missing for name in dataset.column_names}
     return concatenate_datasets([dataset, Dataset.from_dict(columns, features=dataset.features)])
 
-
-def n_missing(rows: int, micro: int) -> int:
-    """Count the rows that an epoch lacks for equal shares; 0 for one process."""
-    n = n_processes()
-    return -rows % (micro * n) if n > 1 else 0

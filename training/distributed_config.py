@@ -27,19 +27,17 @@ class DistributedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_do
         return self.accelerate_config or _SHIPPED / f"{self.strategy}.yaml"
 
 
-def micro_batch_size(micro: int | None, batch: int, distributed: DistributedConfig | None) -> int:
+def micro_batch_size(micro: int | None, batch: int, processes: int) -> int:
     """Give the pairs that a process computes at once.
 
     Args:
         micro: `training.micro_batch_size`.
         batch: `training.batch_size`.
-        distributed: `training.distributed`.
+        processes: `training.distributed.processes`, or 1.
 
     Raises:
         ValueError: The batch can't be shared out in equal parts.
     """
-    processes = distributed.processes if distributed else 1
-    whole = "batch_size" if processes == 1 else f"batch_size / distributed.processes = {batch} / {processes}"
     if batch % processes:
         raise ValueError(
             f"training.batch_size is {batch}, which distributed.processes = {processes} do not divide: each process "
@@ -47,6 +45,6 @@ def micro_batch_size(micro: int | None, batch: int, distributed: DistributedConf
         )
     found = micro or batch // processes
     if batch // processes % found:
-        of = f"{whole} = {batch}" if processes == 1 else whole
-        raise ValueError(f"training.micro_batch_size is {found}, which does not divide {of}")
+        of = f" / distributed.processes = {batch} / {processes}" if processes > 1 else f" = {batch}"
+        raise ValueError(f"training.micro_batch_size is {found}, which does not divide batch_size{of}")
     return found

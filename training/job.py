@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from training.concerns import Concern
 from training.config import TrainingConfig
+from training.distributed_config import micro_batch_size
 from training.logprobs import Compute
 from training.losses.loss import Loss
 from training.policy import Policy
@@ -63,9 +64,8 @@ class TrainingJob:
     reference_rows: Path | None = None
 
     def __post_init__(self) -> None:
-        micro, batch = self.config.micro_batch_size, self.config.batch_size
-        if micro is not None and batch % micro:
-            raise ValueError(f"training.micro_batch_size is {micro}, which does not divide batch_size = {batch}")
+        config = self.config
+        micro_batch_size(config.micro_batch_size, config.batch_size, config.processes)  # raises
         if self.start.adapter is not None and self.config.lora is None:
             raise ValueError("the start policy has a LoRA adapter: set training.lora to go on with it")
         check_reference(self.config)
@@ -90,6 +90,7 @@ class TrainingResult:
         kept_step: The step whose weights the policy has: the last one, or the best on held-out pairs.
         after: Metrics of the first batch under the trained policy; before training they are `step0.metrics`.
         warnings: What people should know of it.
+        prompts_not_shared: Why prompts were computed anew for each answer; None = each was computed once a batch.
     """
 
     metrics: pa.Table
@@ -102,3 +103,4 @@ class TrainingResult:
     kept_step: int
     after: dict[str, float]
     warnings: list[Concern]
+    prompts_not_shared: str | None

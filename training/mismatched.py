@@ -45,7 +45,7 @@ def mismatched_logprobs(job: TrainingJob, model: Any, examples: list[Example], p
     if not LOSSES[job.config.loss.name].mismatched:
         return None
     prompts, answers = [one.prompt_ids for one in examples], [one.mismatched for one in examples]
-    size = job.config.micro_batch_size or job.config.batch_size
+    size = job.config.pairs_at_once
     return sequence_logprobs(model, prompts, answers, pad_id, size, job.config.dtype)
 
 

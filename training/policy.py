@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol  # Any: models and keyword arguments of untyped libraries
 
-from training.adapter import load_adapter
+from training.adapter import load_adapter, quantization
+from training.base_mark import check_mark, write_mark
+from training.logprobs import Compute
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -90,6 +92,7 @@ def load_policy(
     dtype: str = "float32",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    four_bits: Compute | None = None,
 ) -> "PreTrainedModel":
     """Load a policy for log-probs: in eval mode, dropout off, on the GPU if there is one.
 
@@ -99,29 +102,41 @@ def load_policy(
         dtype: Number format of the weights.
         revision: Hub commit or tag.
         trust_remote_code: Whether code in the model's repository may run.
+        four_bits: Loads the model's linear layers in 4 bits, for products in this number format; the adapter and the
+            rest stay as they are. None = whole weights.
 
     Raises:
-        ValueError: The adapter's weights are pickled.
+        ValueError: The adapter's weights are pickled, or it was trained on another model.
         OSError: There is no such model, or its weights are pickled.
+        ModuleNotFoundError: 4 bits want bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    if adapter is not None:
+        _check_adapter(Path(adapter), model)
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    quantized = {"quantization_config": quantization(four_bits), "device_map": {"": device}} if four_bits else {}
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         model,
         dtype=dtype,
         revision=revision,
         trust_remote_code=trust_remote_code,
         use_safetensors=True,  # never a pickle, which could run code
+        **quantized,
     )
     for module in loaded.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
     if adapter is not None:
-        if not (Path(adapter) / "adapter_model.safetensors").is_file():
-            raise ValueError(f"{adapter} has no adapter_model.safetensors: save the adapter again with save_pretrained")
         loaded = load_adapter(loaded, adapter)
-    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return loaded.to(device).eval()
+
+
+def _check_adapter(adapter: Path, model: str) -> None:
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ValueError(f"{adapter} has no adapter_model.safetensors: save the adapter again with save_pretrained")
+    check_mark(adapter, model)
 
 
 @contextmanager
@@ -142,8 +157,16 @@ def configs_kept(model: "PreTrainedModel") -> Iterator[None]:
                 setattr(config, name, value)
 
 
-def write_policy(model: Any, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+def write_policy(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", folder: Path, weights: dict[str, Any] | None = None
+) -> None:
     """Write a model as safetensors with its tokenizer and configs, or only its LoRA adapter if it has one.
+
+    Args:
+        model: The policy.
+        tokenizer: Its tokenizer.
+        folder: Where to.
+        weights: The model's weights where several processes each hold a part of them; None = the model has them.
 
     Raises:
         OSError: There is no room, or the folder can't be written.
@@ -153,9 +176,10 @@ def write_policy(model: Any, tokenizer: "PreTrainedTokenizerBase", folder: Path)
 
     try:
         if isinstance(model, PeftModel):
-            model.save_pretrained(str(folder), save_embedding_layers=False)
+            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
+            write_mark(folder, str(model.peft_config["default"].base_model_name_or_path))
         else:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=weights)
             tokenizer.save_pretrained(folder)
     except (OSError, SafetensorError) as error:  # the latter is no OSError, not even on a full disk
         raise OSError(

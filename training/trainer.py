@@ -19,7 +19,9 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from training.adapter import keep_float32
 from training.checkpoints import Checkpoints, Memory
+from training.distributed import filled_up, gather
 from training.losses.loss import Moment
 from training.losses.pairs import Pairs, Side
 from training.metrics import StepMetrics
@@ -28,6 +30,8 @@ from training.order import Order
 from training.pair_dataset import PairCollator
 from training.prefix.forward import add_shared_forward
 from training.step_log import diverged
+
+_NO_WEIGHT = 1e-300  # a micro-batch of nothing but filling rows has the loss 0
 
 
 class PairTrainer(DPOTrainer):
@@ -66,13 +70,14 @@ class PairTrainer(DPOTrainer):
             model=model,
             args=arguments,
             data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
-            train_dataset=dataset.select(range(order.rows)),
+            train_dataset=filled_up(dataset.select(range(order.rows)), arguments.per_device_train_batch_size),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # transformers adds it where its progress bar is off
         if isinstance(model, PeftModel):
             model.delete_adapter("ref")  # TRL's copy to compute a reference with; ours is in the columns
+            keep_float32(model)
 
     @property
     def rows_in_step(self) -> list[int]:
@@ -101,12 +106,19 @@ class PairTrainer(DPOTrainer):
         """Send nothing to anyone."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "_EpochOrder":  # noqa: ARG002
-        return _EpochOrder(self._order)
+        self._epoch_order = _EpochOrder(self._order, len(self.train_dataset))
+        return self._epoch_order
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """Set the epoch where accelerate can't: it loses the sampler of several processes when it skips batches."""
+        self._epoch_order.set_epoch(kwargs["epoch"])
+        super()._run_epoch(**kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember which rows the next optimiser step is made of."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)
-        self._rows_in_step = [row for batch in batches for row in batch["extras"]["row"].tolist()]
+        own = [row for batch in batches for row in batch["extras"]["row"].tolist()]
+        self._rows_in_step = [row for rows in gather(own) for row in rows if row >= 0]
         return batches, n_items
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
@@ -120,7 +132,7 @@ class PairTrainer(DPOTrainer):
         moment = Moment(self.loss_state, self.args.seed, self.state.global_step)
         if not objective.by_trl or bool((weights != 1).any()):
             losses = objective.loss.formula(pairs, objective.config, moment)
-            loss = (losses * weights).sum() / weights.sum()
+            loss = (losses * weights).sum() / weights.sum().clamp(min=_NO_WEIGHT)
         self._note(pairs, extras)
         if not torch.isfinite(loss):
             raise self.diverged(f"the loss is {loss.item()}", self.state.global_step + 1, rows.tolist())
@@ -128,9 +140,10 @@ class PairTrainer(DPOTrainer):
             return loss
         if objective.loss.move is not None:
             self.loss_state = dict(objective.loss.move(_without_gradient(pairs), objective.config, moment))
-        share = float(self._weights[rows].sum() / self._weights[self._rows_in_step].sum())
-        # The base class divides by the number of micro-batches; the last one of an epoch may be a small one.
-        return loss * (share * self.current_gradient_accumulation_steps)
+        share = float(weights.sum() / self._weights[self._rows_in_step].sum())
+        # The base class divides by the number of micro-batches, and processes average their gradients; the last
+        # micro-batch of an epoch may be a small one, and some of its rows may only fill it up.
+        return loss * (share * self.current_gradient_accumulation_steps * self.accelerator.num_processes)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the means over all pairs of the step."""
@@ -146,7 +159,9 @@ class PairTrainer(DPOTrainer):
         return norm
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint that is whole or does not count."""
+        """Write a checkpoint that is whole or does not count; none after the last step, which would be followed."""
+        if self.control.should_training_stop:
+            return
         with self.checkpoints.writing(self.state.global_step, mark=self.is_world_process_zero()):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
@@ -232,18 +247,20 @@ def _without_gradient(pairs: Pairs) -> Pairs:
 class _EpochOrder(torch.utils.data.Sampler[int]):
     """An `Order` as a sampler; the training loop calls `set_epoch`."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, rows: int) -> None:
         self._order = order
+        self._rows = rows  # with those that fill up the last batch
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._order.rows
+        return self._rows
 
     def __iter__(self) -> Iterator[int]:
         yield from self._order.of_epoch(self._epoch).tolist()
+        yield from range(self._order.rows, self._rows)
 
 
 class _Recorder:
