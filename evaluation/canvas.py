@@ -67,15 +67,21 @@ def inline_svg(name: str, draw: Draw) -> str:
     return _themed(buffer.getvalue())
 
 
-def write_png(draws: list[Draw], path: Path) -> None:
-    """Draw panels side by side in the light scheme."""
+def write_png(draws: list[Draw], path: Path, columns: int | None = None) -> None:
+    """Draw panels in the light scheme, in rows of so many columns; None puts all side by side."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
         width, height = _PANEL_INCHES
-        figure = Figure(figsize=(width * len(draws), height * 1.15), layout="constrained", facecolor=COLOURS["surface"])
-        for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
+        columns = columns or len(draws)
+        rows = -(-len(draws) // columns)
+        size = (width * columns, height * 1.15 * rows)
+        figure = Figure(figsize=size, layout="constrained", facecolor=COLOURS["surface"])
+        places = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in places[len(draws) :]:
+            axes.set_visible(False)
+        for draw, axes in zip(draws, places, strict=False):
             draw(axes)
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 

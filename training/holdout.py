@@ -65,7 +65,7 @@ def hold_out(examples: list[Example], config: HoldoutConfig | None, seed: int) -
     """
     if config is None:
         return Division(examples, [])
-    held = {prompt: _is_held_out(prompt, config.share, seed) for prompt in {one.prompt for one in examples}}
+    held = {prompt: is_held_out(prompt, config.share, seed) for prompt in {one.prompt for one in examples}}
     if all(held.values()) or not any(held.values()):
         n, word, fix = (0, "none", "raise") if not any(held.values()) else (len(held), "all", "lower")
         raise ValueError(
@@ -75,7 +75,8 @@ def hold_out(examples: list[Example], config: HoldoutConfig | None, seed: int) -
     return Division([one for one in examples if not held[one.prompt]], [one for one in examples if held[one.prompt]])
 
 
-def _is_held_out(prompt: str, share: float, seed: int) -> bool:
+def is_held_out(prompt: str, share: float, seed: int) -> bool:
+    """Say whether a prompt is among the share that is held out."""
     digest = hashlib.blake2b(f"holdout {seed} {prompt}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share
 
