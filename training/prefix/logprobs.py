@@ -6,14 +6,11 @@ wrong plan can't hide in both.
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
+from typing import Any  # models of untyped libraries
 
 import numpy as np
 
 from training.logprobs import Compute, TokenLogprobs
-
-if TYPE_CHECKING:
-    from training.prefix.plan import PrefixPlan
 
 
 def shared_token_logprobs(

@@ -84,8 +84,12 @@ class PrefixPlan:
             queries += [group.prompt, *group.answers]
         n_keys = [len(one) for one in keys]
         device = self.input_ids.device
-        starts = [torch.tensor([0, *np.cumsum(one)], dtype=torch.int32, device=device) for one in (queries, n_keys)]
-        return Gathered(torch.from_numpy(np.concatenate(keys)).to(device), *starts, max(queries), max(n_keys))
+
+        def starts(lengths: list[int]) -> torch.Tensor:
+            return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device)
+
+        positions = torch.from_numpy(np.concatenate(keys)).to(device)
+        return Gathered(positions, starts(queries), starts(n_keys), max(queries), max(n_keys))
 
     def to_rows(self, values: torch.Tensor) -> torch.Tensor:
         """Put what was computed of each scored position, shape `(N,)`, where TRL looks for it; zeros elsewhere."""
