@@ -92,8 +92,8 @@ def exo(pairs: Pairs, config: ExoConfig, moment: Moment) -> "torch.Tensor":  # n
     return x.sigmoid() * (-softplus(-x) - math.log1p(-e)) + (-x).sigmoid() * (-softplus(x) - math.log(e))
 
 
+# TRL takes the logarithm of epsilon in float32: 1e-7 off.
 EXO = Loss(
     exo,
     at_reference=lambda config: -math.log(2) - 0.5 * (math.log1p(-config.epsilon) + math.log(config.epsilon)),
-    trl=lambda config: {"loss_type": ["exo_pair"], "beta": config.beta, "label_smoothing": config.epsilon},
 )

@@ -86,7 +86,10 @@ class DpopConfig(LossFields, frozen=True):
 
 def dpop(pairs: Pairs, config: DpopConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001
     """Give -log sigmoid(beta (h_w - h_l - lambda max(0, log ref_w - log pi_w))) (arXiv 2402.13228, eq. 3)."""
-    fallen = (-pairs.chosen.ratio).relu()
+    import torch
+
+    # At policy = reference, where training starts, `maximum` has half the slope, the mean of both sides; relu has none.
+    fallen = torch.maximum(-pairs.chosen.ratio, torch.zeros_like(pairs.chosen.ratio))
     return softplus(-config.beta * (pairs.difference - config.penalty * fallen))
 
 
