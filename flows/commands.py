@@ -26,6 +26,7 @@ from flows.terminal import (
     stderr,
     user_errors,
 )
+from flows.training_events import tell_warnings
 from generation.schema import CANDIDATES
 from judging.config import JUDGE_KINDS
 from judging.schema import PAIRS
@@ -152,6 +153,7 @@ def train(
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "generator_dtype": "bfloat16",
+            "lineage": {"title": output.name, "keys": _pairs_keys(source)},
         }
         if output.exists() and any(output.iterdir()):
             raise ValueError(f"--output {output} is not empty; give a new folder")
@@ -167,6 +169,12 @@ def train(
             job["pairs"] = alone.lay_input(folder, "pairs", table)
             job["reference_rows"] = str(folder / "reference")
             facts = alone.run_alone("training", job, out, {"OMP_NUM_THREADS": str(config.threads)})
+            tell_warnings(facts)
             written, drops = out.n_rows(), out.read("drops")
             out.folder.replace(output)
         print_outcome({str(output): written}, facts | {"drops": alone.drop_reasons(drops)}, as_json)
+
+
+def _pairs_keys(source: Path) -> dict[str, str]:
+    """Name what a policy was made of by content: each file of pairs with its checksum."""
+    return {f"pairs, {name}": checksum for name, checksum in alone.checksums(source)}

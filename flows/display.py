@@ -69,7 +69,10 @@ def terminal_display(console: Console) -> Iterator[None]:
 
 @contextmanager
 def stage_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Give a function that takes a stage's progress events: `done`, `total`, and a `note` to show."""
+    """Give a function that takes a stage's progress events: `done`, `total`, a `note` to show.
+
+    A stage of several parts says in `what` which one it is at; each counts from zero.
+    """
     with _terminal_bar(title) as show, prefect_progress(title) as publish:
 
         def on_event(event: dict[str, Any]) -> None:
@@ -86,10 +89,17 @@ def _terminal_bar(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield _tell_tenths(title, _say.get() or _log.info)
         return
     task = progress.add_task(title, total=None, note="starting")
+    part = ""
+
+    def on_event(event: dict[str, Any]) -> None:
+        nonlocal part
+        if event.get("what", "") != part:  # so that speed and time left are those of this part
+            part = event.get("what", "")
+            progress.reset(task, description=f"{title}: {part}" if part else title)
+        progress.update(task, completed=event.get("done", 0), total=event.get("total"), note=event.get("note", ""))
+
     try:
-        yield lambda event: progress.update(
-            task, completed=event.get("done", 0), total=event.get("total"), note=event.get("note", "")
-        )
+        yield on_event
     finally:
         progress.stop_task(task)
         progress.update(task, note="")
@@ -107,14 +117,17 @@ def tell(line: str) -> None:
 
 def _tell_tenths(title: str, say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
     """Say how far a stage is, at its start and every tenth."""
-    told = -1
+    told, told_of = -1, ""
 
     def on_event(event: dict[str, Any]) -> None:
-        nonlocal told
-        done, total = event.get("done", 0), event.get("total")
+        nonlocal told, told_of
+        done, total, part = event.get("done", 0), event.get("total"), event.get("what", "")
+        if part != told_of:
+            told, told_of = -1, part
         tenth = 10 * done // total if total else told
         if tenth > told:
             told = tenth
-            say(f"{title}: {done} of {total} {event.get('note', '')}".rstrip())
+            name = f"{title}: {part}" if part else title
+            say(f"{name}: {done} of {total} {event.get('note', '')}".rstrip())
 
     return on_event

@@ -85,7 +85,8 @@ class Show:
             return
         done, total = event.get("done", 0), event.get("total")
         progress = round(100 * done / total, 1) if total else 0.0
-        words = f"{self._title}: {done} of {total or 'an unknown number'} {event.get('note', '')}"
+        title = f"{self._title}: {event['what']}" if event.get("what") else self._title
+        words = f"{title}: {done} of {total or 'an unknown number'} {event.get('note', '')}"
         if self._artifact is None:
             created = create_progress_artifact(progress=progress, key=_KEY, description=cell(words))
             self._artifact = cast(UUID, created)  # no coroutine, since no loop runs in this thread

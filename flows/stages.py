@@ -21,6 +21,7 @@ from flows.runs import note_use, used_prompts
 from flows.slices import PromptSlice, read_slice
 from flows.store import MAIN_TABLE, Dataset
 from flows.tables import read_first
+from flows.training_events import tell_warnings
 from generation.engine import PolicyFiles
 from generation.engines import engine_environment
 from generation.prompts import assign_rounds
@@ -165,9 +166,14 @@ def build_policy(bench: Workbench, planned: RoundPlan) -> Outcome:
             "seed": recipe.seed,
             "generator_dtype": "float32" if recipe.generation.engine.dtype == "float32" else "bfloat16",
             "reference_rows": _reference_rows(bench, planned),
+            "lineage": {
+                "title": f"{recipe.name}, round {planned.spec.title}",
+                "keys": {"prompts": bench.prompts.key, "pairs": planned.trained_on.key, "policy": dataset.key},
+            },
         }
         title = f"training round {planned.spec.title}"
         facts = _in_child(title, job, dataset, lock, training_environment(bench))
+        tell_warnings(facts)
         return facts | {"rows_in": source.n_rows(), "rows_out": facts["pairs_trained"]}
 
     return build(bench, planned.policy, work)

@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any  # JSON values
 
@@ -18,12 +17,14 @@ import pyarrow as pa
 
 from flows.child import PARENT_PID
 from flows.collecting import collect_as_usual, collect_seldom
+from flows.fit_jobs import sft, train_rm
 from flows.mapping import Shard, map_shards
 from flows.reporting import Emit, reporting
 from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
 from flows.tables import read_table
 from generation.engine import PolicyFiles
+from training.distributed import is_first
 
 _PR_SET_PDEATHSIG = 1
 _EVENTS_EVERY_S = 0.2
@@ -145,9 +146,11 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Train the next policy on pairs."""
     import training.trainer  # noqa: F401  what training needs, before it begins
+    from flows.training_events import TrainingEvents
+    from flows.training_outcome import store_training, training_facts
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
-    from training.checkpoints import remove_checkpoints
+    from training.card import Lineage
     from training.config import TrainingConfig
     from training.train import TrainingJob
     from training.train import train as train_policy
@@ -167,25 +170,15 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         generator_dtype=job["generator_dtype"],
         reference_rows=Path(job["reference_rows"]) if job["reference_rows"] else None,
     )
-
-    resumed = 0
-
-    def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
-        nonlocal resumed
-        if not metrics:
-            resumed = done
-            emit({"done": done, "total": total, "note": f"resumed at step {done}"})
-            return
-        note = " ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "rewards/accuracies") if name in metrics)
-        emit({"done": done, "total": total, "note": note})
-
-    def preparing(what: str, done: int, total: int) -> None:
-        emit({"done": done, "total": total, "note": what})
-
-    result = train_policy(training_job, on_step, preparing)
-    out.write_shard(0, {"part": result.metrics, "drops": result.drops})
-    remove_checkpoints(out.folder)
-    return {"resumed_step": resumed, "step0": asdict(result.step0), "tokens": result.tokens, **result.counts}
+    events = TrainingEvents()
+    result = train_policy(
+        training_job,
+        lambda done, total, metrics: emit(events.step(done, total, metrics)),
+        lambda what, done, total: emit(events.preparing(what, done, total)),
+    )
+    if is_first():
+        store_training(out, training_job, result, Lineage(**job["lineage"]))
+    return {"resumed_step": events.resumed_step} | training_facts(result)
 
 
 def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -244,6 +237,8 @@ JOBS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "logprobs": logprobs,
     "train": train,
     "average": average,
+    "sft": sft,
+    "train_rm": train_rm,
 }
 
 if __name__ == "__main__":
