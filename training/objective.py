@@ -1,10 +1,12 @@
 """A loss and its hyper-parameters, as one training has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any  # Any: arguments of an untyped library
 
 from training.losses.loss import Loss, LossFields
 from training.losses.pairs import Pairs
+from training.pair_values import PairValues
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,19 @@ class Objective:
             return self.loss.rewards(chosen, self.config), self.loss.rewards(rejected, self.config)
         beta = getattr(self.config, "beta", 1.0)
         return beta * chosen.ratio, beta * rejected.ratio
+
+    def stand_in(self, n_chosen: Sequence[int], n_rejected: Sequence[int]) -> PairValues:
+        """Give what stands in TRL's reference columns for a loss without reference.
+
+        Args:
+            n_chosen: Token counts of the chosen answers.
+            n_rejected: The same of the rejected ones.
+        """
+        import torch
+
+        chosen, rejected = (torch.tensor(counts, dtype=torch.float64) for counts in (n_chosen, n_rejected))
+        shift = self.loss.stand_in or (lambda _, one, other: (0.0 * one, 0.0 * other))
+        return PairValues(*(values.numpy() for values in shift(self.config, chosen, rejected)))
 
     @property
     def _own(self) -> dict[str, Any] | None:

@@ -129,16 +129,12 @@ def reference_values(objective: Objective, examples: list[Example], passing: Ref
         ValueError: A log-prob is no number, or a stored one is not what the reference gives.
         OSError: A file of stored ones is damaged, or can't be written.
     """
-    import torch
-
     from training.pair_dataset import ReferenceValues
 
     loss, config = objective.loss, passing.job.config
     if not loss.reference:
-        lengths = (torch.tensor([float(len(side.token_ids)) for side in half]) for half in _sides(examples))
-        stand_in = loss.stand_in or (lambda _, chosen, rejected: (0.0 * chosen, 0.0 * rejected))
-        values = PairValues(*(one.double().numpy() for one in stand_in(objective.config, *lengths)))
-        return Reference(ReferenceValues(values), ReferenceFacts())
+        counts = ([len(side.token_ids) for side in half] for half in _sides(examples))
+        return Reference(ReferenceValues(objective.stand_in(*counts)), ReferenceFacts())
     if config.reference == "none":
         return Reference(_uniform(objective, len(examples)), ReferenceFacts())
     spans = _spans(objective, examples)
