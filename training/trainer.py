@@ -109,10 +109,10 @@ class PairTrainer(DPOTrainer):
         self._epoch_order = _EpochOrder(self._order, len(self.train_dataset))
         return self._epoch_order
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Set the epoch where accelerate can't: it loses the sampler of several processes when it skips batches."""
         self._epoch_order.set_epoch(kwargs["epoch"])
-        super()._run_epoch(**kwargs)
+        super()._run_epoch(*args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember which rows the next optimiser step is made of."""
@@ -127,6 +127,7 @@ class PairTrainer(DPOTrainer):
         rows = extras["row"].cpu()
         recorder: Any = _Recorder(model)
         loss = super()._compute_loss(recorder, inputs, return_outputs)
+        self._discount_tokens(inputs["attention_mask"], extras["row"])
         pairs = self._pairs(model, recorder.outputs, inputs["completion_mask"], extras)
         weights, objective = extras["weight"], self._objective
         moment = Moment(self.loss_state, self.args.seed, self.state.global_step)
@@ -144,6 +145,12 @@ class PairTrainer(DPOTrainer):
         # The base class divides by the number of micro-batches, and processes average their gradients; the last
         # micro-batch of an epoch may be a small one, and some of its rows may only fill it up.
         return loss * (share * self.current_gradient_accumulation_steps * self.accelerator.num_processes)
+
+    def _discount_tokens(self, attention_mask: torch.Tensor, rows: torch.Tensor) -> None:
+        """Take back that TRL has counted the tokens of rows that only fill a batch up."""
+        if self._policy.training and len(self.train_dataset) > self._order.rows:
+            self._total_train_tokens -= sum(gather(int(attention_mask[rows.repeat(2) < 0].sum())))
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the means over all pairs of the step."""
