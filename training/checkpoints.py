@@ -52,7 +52,7 @@ class Checkpoints:
     """The checkpoints of one training.
 
     Attributes:
-        folder: Holds them, and nothing else.
+        folder: Holds them; others may keep files beside them.
         memories: What is kept beside transformers' files, by name; whoever has something to keep adds it before the
             training begins.
     """
@@ -69,7 +69,7 @@ class Checkpoints:
         """Give the memories what the newest checkpoint holds; None where there is none.
 
         Args:
-            tidy: Delete everything but that checkpoint; of several processes one does.
+            tidy: Delete all other checkpoints, whole or not; of several processes one does.
         """
         newest = self.newest()
         if tidy:

@@ -39,7 +39,7 @@ class StepLog(TrainerCallback):
 
 
 class CheckpointSteps(TrainerCallback):
-    """Asks for a checkpoint every so many steps, but not after the last: then the policy itself is written."""
+    """Asks for a checkpoint every so many steps, but not after the last: then the result itself is written."""
 
     def __init__(self, checkpoint_steps: int | None) -> None:
         self._checkpoint_steps = checkpoint_steps
