@@ -172,7 +172,10 @@ def train(
             tell_warnings(facts)
             written, drops = out.n_rows(), out.read("drops")
             out.folder.replace(output)
-        print_outcome({str(output): written}, facts | {"drops": alone.drop_reasons(drops)}, as_json)
+        said = facts | {"drops": alone.drop_reasons(drops)}
+        if not as_json:
+            del said["warnings"]  # told above
+        print_outcome({str(output): written}, said, as_json)
 
 
 def _pairs_keys(source: Path) -> dict[str, str]:

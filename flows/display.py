@@ -22,11 +22,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from flows.progress import prefect_progress
 
 _log = logging.getLogger(__name__)
+_LEAST_BAR, _MOST_BAR = 10, 40  # columns
 _bars: ContextVar[Progress | None] = ContextVar("prefloop_bars", default=None)
 _say: ContextVar[Callable[[str], None] | None] = ContextVar("prefloop_say", default=None)
 
@@ -52,14 +54,15 @@ def terminal_display(console: Console) -> Iterator[None]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=max(_LEAST_BAR, min(_MOST_BAR, console.width // 4 - _LEAST_BAR))),
         MofNCompleteColumn(),
         _SpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        # The one column that gives way where the terminal is narrow.
+        TextColumn("{task.fields[note]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, expand=True) as progress:
         token = _bars.set(progress)
         try:
             yield

@@ -23,8 +23,7 @@ def store_training(out: Dataset, job: TrainingJob, result: TrainingResult, linea
 def training_facts(result: TrainingResult) -> dict[str, Any]:
     """Give what the manifest says of a training."""
     return {
-        "step0": asdict(result.step0),
-        "after": result.after,
+        "step0": {name: value for name, value in asdict(result.step0).items() if name != "metrics"},
         "tokens": result.tokens,
         "steps": result.steps,
         "kept_step": result.kept_step,

@@ -124,13 +124,17 @@ def _metrics(result: TrainingResult) -> str:
         if found:
             columns[label + " " * (label in columns)] = found  # a key of its own, the same in Markdown
     rows = [
-        [label, *(f"{values[name]:.4f}" if name in values else "" for values in columns.values())]
+        [label, *(_number(values[name]) if name in values else "" for values in columns.values())]
         for name, label in _ROWS.items()
         if any(name in values for values in columns.values())
     ]
     kept = "" if result.kept_step == result.steps else f" The weights are those of step {result.kept_step}, the best."
     said = f"{result.steps:,} optimiser steps, {result.tokens:,} tokens, {result.seconds:,.0f} seconds.{kept}"
     return f"{said}\n\n{_table(['', *columns], rows)}"
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 4) + 0.0:.4f}"  # no minus before zero
 
 
 def _warnings(result: TrainingResult) -> list[str]:
