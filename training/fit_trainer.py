@@ -25,6 +25,7 @@ class OrderedTrainer(Trainer):
         shares: Share of the step that each of its micro-batches so far was.
     """
 
+    model: Any
     _metrics: dict[str, dict[str, list[float]]]  # TRL's
     _total_train_tokens: int  # TRL's
 
@@ -80,7 +81,7 @@ class OrderedTrainer(Trainer):
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         """Stop before the optimiser spoils the weights with a gradient that is not a number."""
-        norm = super()._get_grad_norm(*args, **kwargs)
+        norm: Any = super()._get_grad_norm(*args, **kwargs)
         if not math.isfinite(norm):
             raise self._diverged(f"the gradient is {float(norm)}", self.rows_in_step)
         return norm
@@ -92,8 +93,8 @@ class OrderedTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write weights or adapter, without a tokenizer, pickled arguments, or a question to the Hub by peft."""
-        model = self.accelerator.unwrap_model(self.model)
-        options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+        model: Any = self.accelerator.unwrap_model(self.model)
+        options: Any = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
         model.save_pretrained(output_dir, state_dict=state_dict, **options)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

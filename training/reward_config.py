@@ -7,7 +7,7 @@ from pydantic import Field
 from training.fit_config import FitConfig
 
 
-class RewardTrainingConfig(FitConfig):
+class RewardTrainingConfig(FitConfig, frozen=True):
     """Bradley-Terry on pairs; the steps of Llama 2's reward models (arXiv 2307.09288, section 3.2.2), small batches."""
 
     learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)

@@ -82,7 +82,8 @@ class PreferenceRewardTrainer(OrderedTrainer, RewardTrainer):
     ) -> Any:
         """Compute the mean loss of a micro-batch; in training, weighted by its share of the step's weight."""
         rows, margins, weights = inputs.pop("row").tolist(), inputs.pop("lead"), inputs.pop("weight")
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        found: Any = super().compute_loss(model, inputs, True, num_items_in_batch)
+        loss, outputs = found
         if bool((weights != 1).any()) or bool((margins != 0).any()):
             chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
             losses = bradley_terry(chosen, rejected, margins.to(chosen.dtype), self._center)
@@ -97,7 +98,7 @@ class PreferenceRewardTrainer(OrderedTrainer, RewardTrainer):
 
     def rewards(self, examples: Sequence[RewardExample]) -> np.ndarray:
         """Compute the rewards of chosen and rejected answers, float64, shape `(pairs, 2)`."""
-        found = [outputs.logits.double().squeeze(-1).chunk(2) for _, outputs in self._evaluate(examples)]
+        found = [outputs.logits.double().squeeze(-1).chunk(2) for _, outputs in self._run(examples)]
         return torch.cat([torch.stack(sides, dim=1) for sides in found]).cpu().numpy()
 
     def measure(self, examples: Sequence[RewardExample]) -> dict[str, float]:
@@ -117,11 +118,11 @@ class PreferenceRewardTrainer(OrderedTrainer, RewardTrainer):
         """Compute the loss of some pairs as training would."""
         weights = np.array([one.weight for one in examples])
         size, total = self.args.per_device_eval_batch_size, 0.0
-        for at, (loss, _) in enumerate(self._evaluate(examples)):
+        for at, (loss, _) in enumerate(self._run(examples)):
             total += loss.item() * weights[at * size : (at + 1) * size].sum()
         return float(total / weights.sum())
 
-    def _evaluate(self, examples: Sequence[RewardExample]) -> Iterator[tuple[torch.Tensor, Any]]:
+    def _run(self, examples: Sequence[RewardExample]) -> Iterator[tuple[torch.Tensor, Any]]:
         """Give loss and outputs of each batch in eval mode."""
         dataset, size = reward_dataset(examples), self.args.per_device_eval_batch_size
         was_training = self.model.training

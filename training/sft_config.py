@@ -5,7 +5,7 @@ from pydantic import Field
 from training.fit_config import FitConfig
 
 
-class SftConfig(FitConfig):
+class SftConfig(FitConfig, frozen=True):
     """Supervised fine-tuning on answers; the defaults are those of Zephyr's SFT (alignment-handbook), one pass."""
 
     learning_rate: float = Field(default=2e-5, gt=0, allow_inf_nan=False)

@@ -111,8 +111,12 @@ class _Builder:
         prompt_ids = self._prompt(row)
         if prompt_ids is None:
             return _drop(row, "tokenization", "template_refused")
-        own = row["token_ids"] is not None and row["tokenizer"] == self._identity
-        ids = self._with_stop(row["token_ids"] if own else self._tokenize(row["completion"]))
+        own = row["tokenizer"] == self._identity and row["token_ids"] is not None
+        known: Any = row["token_ids"]
+        ids: list[int] = known if own else self._tokenize(row["completion"])
+        if own and row["finish_reason"] == "stop":
+            check_completion(row["candidate_id"], "only", ids, "stop", self._stop_ids)
+        ids = self._with_stop(ids)
         if len(ids) < 2:
             return _drop(row, "tokenization", "empty_completion", 0, 1)
         check_completion(row["candidate_id"], "only", ids, "stop", self._stop_ids)
