@@ -14,8 +14,10 @@ from flows import (
     commands,
     export_commands,
     filter_commands,
+    merge_commands,
     pair_commands,
     serve_commands,
+    sft_commands,
     table_commands,
     workspace_commands,
 )
@@ -50,6 +52,9 @@ app.command()(pair_commands.pair)
 app.command("filter")(filter_commands.filter_command)
 app.command()(export_commands.export)
 app.command()(commands.train)
+app.command()(sft_commands.sft)
+app.command("train-rm")(sft_commands.train_rm)
+app.command()(merge_commands.merge)
 app.command()(table_commands.evaluate)
 app.command()(serve_commands.serve)
 app.add_typer(workspace_commands.runs_app, name="runs")

@@ -1,0 +1,54 @@
+"""`prefloop merge`: a trained adapter and its base become one model folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.model_files import check_model_files
+from flows.terminal import AsJson, Verbose, logs, print_json, user_errors
+from generation.engine import PolicyFiles
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(metavar="POLICY", help="Folder of a policy that is a LoRA adapter.")],
+    output: Annotated[Path, typer.Option(help="New folder for the whole model.")],
+    model: Annotated[str | None, typer.Option(help="Its base; without this the one that the adapter names.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Merge a LoRA adapter into its base: safetensors and tokenizer, for programs that take no adapters."""
+    with user_errors(), logs(verbose):
+        base = model or _base(adapter)
+        check_model_files(base, str(adapter), trust_remote_code=False, field="--model")
+        from training.merge import merge_adapter
+
+        partial = output.with_name(f"{output.name}.partial")
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise ValueError(f"--output {output} is not empty; give a new folder")
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed try
+        merge_adapter(PolicyFiles(base, f"{base} + {adapter}", str(adapter)), partial)
+        partial.replace(output)
+        if as_json:
+            print_json({"model": base, "adapter": str(adapter), "output": str(output)})
+        else:
+            typer.echo(f"{base} with {adapter} merged into it: {output}")
+
+
+def _base(adapter: Path) -> str:
+    """Read which base an adapter is for."""
+    if (adapter / "config.json").is_file():
+        raise ValueError(f"{adapter} is a whole model already: there is no adapter to merge")
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_bytes())["base_model_name_or_path"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"{adapter}: no adapter_config.json there; name the folder of a LoRA adapter"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{adapter / 'adapter_config.json'} names no base: give it as --model") from error
+    if not isinstance(named, str) or (Path(named).is_absolute() and not Path(named).is_dir()):
+        raise ValueError(f"{adapter} is for the base {named}, which is not there: give it as --model")
+    return named
