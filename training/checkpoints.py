@@ -22,7 +22,8 @@ from typing import Any  # JSON values
 FOLDER = "checkpoints"
 _MARK = "complete.json"
 _LEAST_STEPS = 10
-_TORCHS_WRITER = "PytorchStreamWriter"  # what torch.save names where it can't write
+# What torch.save says, in a RuntimeError, where it can't write.
+_TORCHS_WRITER = ("PytorchStreamWriter", "inline_container.cc", "iostream error")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Checkpoints:
             if mark:
                 _complete(folder, step, {name: memory.read() for name, memory in self.memories.items()})
         except (OSError, SafetensorError, RuntimeError) as error:  # the latter two are no OSError on a full disk
-            if isinstance(error, RuntimeError) and _TORCHS_WRITER not in str(error):
+            if isinstance(error, RuntimeError) and not any(name in str(error) for name in _TORCHS_WRITER):
                 raise
             shutil.rmtree(folder, ignore_errors=True)
             raise self._no_room(step, error) from error

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from flows import locks
 from flows.store import Store
 from flows.tables import write_table, write_text
 from tests.faults.datasets import VALUES, make_dataset, rebuild, values
+from training.checkpoints import Checkpoints
 
 NOBODY = 65534
 LARGE = pa.table({"text": [os.urandom(1000).hex() for _ in range(2000)]})  # 2 MB as zstd writes it
@@ -43,6 +46,26 @@ def test_full_disk_at_the_manifest(small_disk: Path):
     (small_disk / "filler").unlink()
     assert rebuild(dataset) == []
     assert values(dataset) == VALUES
+
+
+@pytest.mark.parametrize("library", ["safetensors", "torch"])
+def test_full_disk_at_a_checkpoint(small_disk: Path, library: str):
+    """Disk full when a checkpoint is written"""
+    weights = {"weight": torch.zeros(100_000)}  # 0.4 MB; one of two fits
+    checkpoints = Checkpoints(small_disk / "checkpoints", {})
+
+    def write(step: int) -> None:
+        folder = checkpoints.folder / f"checkpoint-{step}"
+        with checkpoints.writing(step):
+            folder.mkdir(parents=True)
+            for name in ("a", "b"):
+                torch.save(weights, folder / name) if library == "torch" else save_file(weights, folder / name)
+
+    write(10)
+    with pytest.raises(OSError, match=r"checkpoint of step 20 can't be written .* MB free\).*goes on from step 10"):
+        write(20)
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint-10"]
+    assert checkpoints.resume()
 
 
 def test_full_disk_at_the_lock(small_disk: Path):

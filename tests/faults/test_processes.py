@@ -13,6 +13,7 @@ import pytest
 from flows import locks
 from flows.store import Store
 from tests.faults.datasets import VALUES, values
+from training.checkpoints import FOLDER, Checkpoints
 
 HOLD = """
 import sys, time
@@ -32,6 +33,20 @@ dataset = Store(Path(sys.argv[1])).dataset("judging", "abc")
 sys.stdin.readline()
 print(rebuild(dataset))
 """
+
+SAVE = """
+import os, signal, sys
+from pathlib import Path
+from training.checkpoints import Checkpoints
+folder = Path(sys.argv[1])
+for step in (10, 20) if "kill" in sys.argv else (10,):
+    with Checkpoints(folder, {}).writing(step):
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"weights")
+        if step == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+FROM_HERE = os.environ | {"PYTHONPATH": os.getcwd()}
 
 
 def test_lock_of_a_dead_process(tmp_path: Path):
@@ -78,6 +93,29 @@ def test_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "x.lock").write_text(json.dumps({"child": vars(recorded)}))
     with locks.hold(tmp_path / "x.lock"):
         assert sleeper.wait(timeout=10) is not None  # the left-behind writer is found and ended
+
+
+def test_killed_training(tmp_path: Path):
+    """Training killed between two checkpoints"""
+    dataset = Store(tmp_path).dataset("policies", "abc")
+    subprocess.run([sys.executable, "-c", SAVE, str(dataset.folder / FOLDER)], env=FROM_HERE, check=True)
+    (dataset.folder / "model.safetensors").write_bytes(b"half of the policy")
+    dataset.clear(but=FOLDER)
+    assert [path.name for path in dataset.folder.iterdir()] == [FOLDER]
+    last = Checkpoints(dataset.folder / FOLDER, {}).resume()
+    assert last is not None
+    assert last.step == 10
+
+
+def test_training_killed_within_a_checkpoint(tmp_path: Path):
+    """Training killed while it writes a checkpoint"""
+    saver = subprocess.run([sys.executable, "-c", SAVE, str(tmp_path), "kill"], env=FROM_HERE)
+    assert saver.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
+    last = Checkpoints(tmp_path, {}).resume()
+    assert last is not None
+    assert last.step == 10
+    assert list(tmp_path.iterdir()) == [last.folder]
 
 
 def test_two_processes_build_one_dataset(tmp_path: Path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -138,6 +139,26 @@ def test_the_rest_may_be_trained_in_other_micro_batches(job, vary, eleven, tmp_p
     losses, others = ([row["value"] for row in metrics_of(one) if row["name"] == "loss"] for one in (result, alone))
     assert losses == pytest.approx(others, abs=1e-5)
     assert [row["name"] for row in metrics_of(result)] == [row["name"] for row in metrics_of(alone)]
+
+
+def test_a_disk_without_room_stops_the_training_which_goes_on_later(job, vary, eleven, tmp_path):
+    job = vary(job, STEPS, pairs=eleven)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_at_step_3(done, total, metrics):
+        if done == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+
+    message = r"checkpoints: the checkpoint of step 4 can't be written \(.* then goes on from step 2$"
+    try:
+        with pytest.raises(OSError, match=message):
+            train(job, fill_at_step_3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(job.output / FOLDER) == ["checkpoint-2"]
+    result = train(job, ignore)
+    alone_job = replace(job, output=tmp_path / "alone")
+    assert_same(result, job, train(alone_job, ignore), alone_job)
 
 
 def test_a_stop_at_the_first_steps_starts_over(job, vary, eleven, tmp_path):
