@@ -130,6 +130,22 @@ def _panels(rounds: list[RoundReport]) -> list[_Panel]:
         ("Win rate over the start", f"With its 95 % interval, by {judge}", plots.win_rate_panel(rounds)),
         ("Training loss", "By optimiser step, a line a round", plots.metric_panel(rounds, "loss")),
         ("Training margin", "Chosen minus rejected reward", plots.metric_panel(rounds, "rewards/margins")),
+        (
+            "Preference accuracy on trained pairs",
+            "Share of the step's pairs whose chosen answer has the higher reward",
+            plots.metric_panel(rounds, "rewards/accuracies"),
+        ),
+        (
+            "Preference accuracy on held-out pairs",
+            "The same on pairs of prompts that training has not seen",
+            plots.metric_panel(rounds, "eval_rewards/accuracies"),
+        ),
+        (
+            "Chosen answers",
+            "Log-prob of a token in nats; where it falls, the policy leaves them too",
+            plots.metric_panel(rounds, "token_logps/chosen"),
+        ),
+        ("Rejected answers", "Log-prob of a token in nats", plots.metric_panel(rounds, "token_logps/rejected")),
     ]
     return [_Panel(title, note, _safe(svg)) for title, note, svg in drawn if svg is not None]
 

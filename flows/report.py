@@ -21,7 +21,7 @@ from flows.store import Dataset, Store
 from generation.schema import DROPS
 
 _SAMPLES = 6
-_PAGE_VERSION = 2  # raised by hand when the page shows other things for the same run
+_PAGE_VERSION = 3  # raised by hand when the page shows other things for the same run
 Value = TypeVar("Value")
 Json = dict[str, Any]
 

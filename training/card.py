@@ -11,6 +11,7 @@ from training.policy import Policy
 
 CURVES = "training.png"
 _RECIPE = {"threads", "checkpoint_steps"}  # fields that say nothing about the policy
+_VLLM_RANKS = (16, 32, 64, 128, 256, 320, 512)  # what vLLM allows at and above its default
 _ROWS = {
     "loss": "loss",
     "rewards/accuracies": "preference accuracy",
@@ -39,7 +40,7 @@ tokenizer = AutoTokenizer.from_pretrained("{base}"{revision})
 
 With vLLM: `vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules policy=.`
 
-Whole weights with the adapter merged in: `prefloop merge --help` tells how."""
+Whole weights with the adapter merged in: `prefloop merge --adapter . --output merged`"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _loading(job: TrainingJob) -> str:
     if job.config.lora is None:
         return _TRANSFORMERS
     revision = f', revision="{job.start.revision}"' if job.start.revision else ""
-    return _PEFT.format(base=_name(job.start), revision=revision, rank=job.config.lora.rank)
+    rank = next((most for most in _VLLM_RANKS if job.config.lora.rank <= most), job.config.lora.rank)
+    return _PEFT.format(base=_name(job.start), revision=revision, rank=rank)
 
 
 def _lineage(job: TrainingJob, lineage: Lineage) -> dict[str, str]:
