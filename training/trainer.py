@@ -86,7 +86,7 @@ class PairTrainer(DPOTrainer):
 
     def diverged(self, what: str, step: int, rows: list[int] | None = None) -> ValueError:
         """Give the error of a training that went wrong, on all rows of the step under way or on some."""
-        names = [self._pair_ids[row] for row in (self._rows_in_step if rows is None else rows)]
+        names = [self._pair_ids[row] for row in (self._rows_in_step if rows is None else rows) if row >= 0]
         return diverged(what, step, names, self.checkpoints.newest())
 
     def share_prompts(self) -> None:
