@@ -6,6 +6,24 @@ run, not of a row: a second BOS alone has cost published models 6 MMLU points, a
 """
 
 from collections.abc import Sequence, Set
+from typing import Any  # tokenizers
+
+
+def check_tokenizer(tokenizer: Any, model: str) -> None:
+    """Check that conversations can become token ids as the generator makes them.
+
+    Args:
+        tokenizer: The policy's tokenizer.
+        model: Named in errors.
+
+    Raises:
+        ValueError: It has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{model} has no chat template, so nobody knows where an answer begins and ends: take an instruction-tuned "
+            "model, or put the chat_template.jinja that the model was tuned with into its folder"
+        )
 
 
 def check_prompt(pair_id: str, prompt_ids: Sequence[int], bos_id: int | None, n_bos: int) -> None:

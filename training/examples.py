@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
-_HELD_OUT = ("eval", "vault")
 
 
 @dataclass(frozen=True)
@@ -175,8 +174,6 @@ class _Builder:
 
     def drop(self, row: dict[str, Any], example: Example) -> dict[str, Any] | None:
         """Give the ledger's row of a pair that can't be trained on; None for the others."""
-        if row["split"] in _HELD_OUT:
-            return drop_row(row["pair_id"], "split", "held_out_split", row["messages"][-1]["content"])
         if self._longest is not None and len(example.prompt_ids) >= self._longest:
             context, most = row["messages"][-1]["content"], self._longest - 1  # one token is left for an answer
             return drop_row(row["pair_id"], "max_length", "prompt_too_long", context, len(example.prompt_ids), most)

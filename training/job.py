@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from training.checked import Checked
 from training.concerns import Concern
 from training.config import TrainingConfig
 from training.distributed_config import micro_batch_size
@@ -14,6 +15,7 @@ from training.logprobs import Compute
 from training.losses.loss import Loss
 from training.policy import Policy
 from training.reference_choice import check_reference
+from training.reference_store import ReferenceFacts
 from training.step0 import Step0Report
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ class TrainingResult:
         kept_step: The step whose weights the policy has: the last one, or the best on held-out pairs.
         after: Metrics of the first batch under the trained policy; before training they are `step0.metrics`.
         warnings: What people should know of it.
+        reference: Where the reference's log-probs came from.
+        checked: What was checked on the pairs before training.
         prompts_not_shared: Why prompts were computed anew for each answer; None = each was computed once a batch.
     """
 
@@ -103,4 +107,6 @@ class TrainingResult:
     kept_step: int
     after: dict[str, float]
     warnings: list[Concern]
+    reference: ReferenceFacts
+    checked: Checked
     prompts_not_shared: str | None

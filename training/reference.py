@@ -20,7 +20,7 @@ from training.logprobs import TokenLogprobs, token_logprobs
 from training.objective import Objective
 from training.pair_values import PairValues
 from training.policy import Policy, load_policy
-from training.reference_store import Row, Span, compute_rows, read_rows
+from training.reference_store import ReferenceFacts, Row, Span, compute_rows, read_rows
 from training.step0 import agree, coarser
 
 if TYPE_CHECKING:
@@ -29,26 +29,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _N_READ_CHECKED = 8
 _N_GENERATED_CHECKED = 32
-
-
-@dataclass(frozen=True)
-class ReferenceFacts:
-    """Where the reference's log-probs came from.
-
-    Attributes:
-        computed: Sums that were computed for this training; the same answer in two pairs counts once.
-        read: Sums that an earlier training had computed.
-        generated: Answers whose generator's log-probs stand in.
-        checked: Sums among those read or generated that were computed anew and agreed.
-        note: Why the generator's log-probs do not stand in though the recipe wants them; None = they do, or it does
-            not.
-    """
-
-    computed: int = 0
-    read: int = 0
-    generated: int = 0
-    checked: int = 0
-    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from training.config import TrainingConfig
 from training.losses.catalogue import LOSSES
 
-OWN_RATIO = frozenset({"kto", "bco", "nca", "sppo", "apo_zero", "apo_down", "dpop"})
+OWN_RATIO = frozenset({"kto", "nca", "sppo", "apo_zero", "apo_down", "sppo_hard", "dpop"})
 """Losses that hold an answer's own log-ratio against a fixed point, not only against the other answer's."""
 
 

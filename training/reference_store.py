@@ -55,6 +55,26 @@ class Row:
     path: Path | None
 
 
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """Where the reference's log-probs came from.
+
+    Attributes:
+        computed: Sums that were computed for this training; the same answer in two pairs counts once.
+        read: Sums that an earlier training had computed.
+        generated: Answers whose generator's log-probs stand in.
+        checked: Sums among those read or generated that were computed anew and agreed.
+        note: Why the generator's log-probs do not stand in though the recipe wants them; None = they do, or it does
+            not.
+    """
+
+    computed: int = 0
+    read: int = 0
+    generated: int = 0
+    checked: int = 0
+    note: str | None = None
+
+
 TokenSums = Callable[[list[Span]], list[np.ndarray]]
 """Computes the log-probs of all tokens of some spans' answers, float64, shape `(tokens,)` each."""
 
@@ -124,8 +144,11 @@ def _hash(prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> bytes:
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, schema=REFERENCE_ROWS, page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)  # told a schema, it would make up columns
+        if table.schema != REFERENCE_ROWS:
+            raise OSError("it has other columns")
+        return table
+    except (pa.ArrowException, OSError) as error:
         raise OSError(f"{path} is damaged ({error}): remove it and run again, then it is computed anew") from error
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from training.adapter import put_adapter
+from training.checked import count_checked
 from training.checkpoints import FOLDER
 from training.concerns import Course, find_concerns
+from training.contract import check_tokenizer
 from training.distributed import check_loss, in_one_file, is_first, together, wait_for_all
 from training.examples import Example, Examples, Rendering, build_examples, longest_sequence
 from training.first_batch import FirstBatch, check_first_batch
@@ -28,6 +30,7 @@ from training.pair_numbers import check_numbers
 from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
 from training.prefix.sharing import share_prompts
 from training.reference import load_weights, pair_logprobs, reference_pass, reference_values
+from training.reference_store import ReferenceFacts
 from training.step0 import Step0Report
 
 if TYPE_CHECKING:
@@ -59,8 +62,10 @@ def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_
     started = time.monotonic()
     torch.set_num_threads(job.config.threads)
     tokenizer = load_tokenizer(job.start)
+    check_tokenizer(tokenizer, job.start.model)
     examples = _examples(job, tokenizer)
     pairs = hold_out(examples.kept, job.config.holdout, job.seed)
+    checked = count_checked(job.pairs, examples, pairs.held_out, tokenizer, read_limits(job.start, tokenizer))
     log = MetricLog(progress, job.output)
     with together(job.config.distributed):
         fitted = _fit(job, tokenizer, pairs, log, preparing)
@@ -87,6 +92,8 @@ def train(job: TrainingJob, progress: Progress, preparing: Preparing = lambda *_
         kept_step=fitted.kept_step,
         after=fitted.after,
         warnings=find_concerns(course),
+        reference=fitted.reference,
+        checked=checked,
         prompts_not_shared=fitted.prompts_not_shared,
     )
     _log.info("training: %s, %d tokens, %.1f s", result.counts, result.tokens, result.seconds)
@@ -107,6 +114,8 @@ def _examples(job: TrainingJob, tokenizer: "PreTrainedTokenizerBase") -> Example
         examples = add_mismatched(examples, job.seed, longest_sequence(job.config.max_length, limits))
     examples = Examples(examples.kept, pa.concat_tables([split.drops, examples.drops]))
     if not examples.kept:
+        if not job.pairs.num_rows:
+            raise ValueError("no pair to train on: the table of pairs is empty; look at the drops of the stage before")
         reasons = dict(Counter(examples.drops["reason"].to_pylist()))
         raise ValueError(f"no pair left to train on: {job.pairs.num_rows} came in, dropped for {reasons}")
     return examples
@@ -120,6 +129,7 @@ class _Fitted:
     steps: int
     kept_step: int
     after: dict[str, float]
+    reference: ReferenceFacts
     prompts_not_shared: str | None
 
 
@@ -163,7 +173,7 @@ def _fit(
         trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
         done = trainer.state.global_step
         kept = watch[0].keep_best(done) if watch else done
-        fitted = _Fitted(report, done, kept, trainer.evaluate_rows(first), not_shared)
+        fitted = _Fitted(report, done, kept, trainer.evaluate_rows(first), reference.facts, not_shared)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if job.config.distributed else None
     if is_first():
         write_policy(trained, tokenizer, job.output, weights)
