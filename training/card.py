@@ -40,7 +40,7 @@ tokenizer = AutoTokenizer.from_pretrained("{base}"{revision})
 
 With vLLM: `vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules policy=.`
 
-Whole weights with the adapter merged in: `prefloop merge --adapter . --output merged`"""
+Whole weights with the adapter merged in: `prefloop merge . --output merged`"""
 
 
 @dataclass(frozen=True)
