@@ -37,7 +37,7 @@ def beta_dpo(pairs: Pairs, config: BetaDpoConfig, moment: Moment) -> "torch.Tens
 
     Gap = h_w - h_l, not scaled by beta, as in the authors' code; b is at least 1e-3. M0 and the spread of the gap are
     running means that already hold this batch. Pairs are drawn without replacement with weights
-    exp(-(gap - M0)^2 / (2 spread^2)) (arXiv 2407.08639, section 4.2), by seed and step. Those left out have loss 0, the
+    exp(-(gap - M0)^2 / (2 spread^2)) (arXiv 2407.08639), by seed and step. Those left out have loss 0, the
     others are scaled up, so that the mean over the batch is the mean over those drawn.
     """
     import torch

@@ -95,7 +95,7 @@ class WpoConfig(LossFields, frozen=True):
     beta: float = Field(default=0.01, gt=0)
     """Strength of the tie to the reference; higher keeps the policy closer to it. 0.01 is the paper's."""
     max_weight: float | None = Field(default=1.0, gt=0)
-    """Most that a pair can weigh: 1 in the authors' code; null sets no bound, as TRL and the paper's equation do.
+    """Most that a pair can weigh: 1 in the authors' code; null sets no bound, as TRL does.
     Higher lets answers that are likelier than the policy's typical ones count for more."""
 
 

@@ -78,10 +78,10 @@ class DpopConfig(LossFields, frozen=True):
 
     name: Literal["dpop"]
     beta: float = Field(default=0.1, gt=0)
-    """Strength of the tie to the reference; higher keeps the policy closer to it. The paper uses 0.3."""
+    """Strength of the tie to the reference; higher keeps the policy closer to it."""
     penalty: float = Field(default=50.0, ge=0)
-    """Weight of the punishment, lambda of the paper (5 to 500, 50 for its models); higher holds the chosen answer's
-    log-prob up more, 0 is DPO."""
+    """Weight of the punishment, lambda of the paper, 5 to 50; higher holds the chosen answer's log-prob up more, 0
+    is DPO."""
 
 
 def dpop(pairs: Pairs, config: DpopConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class KtoConfig(LossFields, frozen=True):
-    """KTO (arXiv 2402.01306, eq. 7): how much better than usual an answer is, as people value gains and losses."""
+    """KTO (arXiv 2402.01306): how much better than usual an answer is, as people value gains and losses."""
 
     name: Literal["kto"]
     beta: float = Field(default=0.1, gt=0)
@@ -29,7 +29,7 @@ class KtoConfig(LossFields, frozen=True):
 def kto(pairs: Pairs, config: KtoConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001
     """Give the mean of lambda_D (1 - sigmoid(beta (h_w - z0))) and lambda_U (1 - sigmoid(beta (z0 - h_l))).
 
-    z0 = max(0, mean over the batch of h of answers to other prompts), detached (arXiv 2402.01306, eq. 7).
+    z0 = max(0, mean over the batch of h of answers to other prompts), detached (arXiv 2402.01306).
     """
     if pairs.mismatched is None:
         raise ValueError("kto needs the log-ratio of answers to other prompts, and got none")
@@ -130,7 +130,7 @@ class NcaConfig(LossFields, frozen=True):
 
     name: Literal["nca"]
     beta: float = Field(default=0.01, gt=0)
-    """Strength of the tie to the reference, alpha of the paper; higher keeps the policy closer to it."""
+    """Strength of the tie to the reference; higher keeps the policy closer to it. The authors use 0.01."""
 
 
 def nca(pairs: Pairs, config: NcaConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CpoConfig(LossFields, frozen=True):
-    """CPO (arXiv 2401.08417, eq. 5): DPO with a uniform reference, and a likelihood term on the chosen answer."""
+    """CPO (arXiv 2401.08417): DPO with a uniform reference, and a likelihood term on the chosen answer."""
 
     name: Literal["cpo"]
     beta: float = Field(default=0.1, gt=0)
@@ -24,7 +24,7 @@ class CpoConfig(LossFields, frozen=True):
 
 
 def cpo(pairs: Pairs, config: CpoConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001
-    """Give -log sigmoid(beta (log pi_w - log pi_l)) - alpha log pi_w / |w| (arXiv 2401.08417, eq. 5)."""
+    """Give -log sigmoid(beta (log pi_w - log pi_l)) - alpha log pi_w / |w| (arXiv 2401.08417)."""
     x = config.beta * (pairs.chosen.total - pairs.rejected.total)
     return softplus(-x) - config.alpha * pairs.chosen.mean
 
@@ -34,7 +34,7 @@ CPO = Loss(cpo, reference=False)
 
 
 class SlicHfConfig(LossFields, frozen=True):
-    """SLiC-HF (arXiv 2305.10425, eq. 1): a hinge on log-probs, and a likelihood term on the chosen answer.
+    """SLiC-HF (arXiv 2305.10425): a hinge on log-probs, and a likelihood term on the chosen answer.
 
     The paper's likelihood term is on a separate set of targets; on the chosen answer it is the SimPO paper's form.
     """
@@ -47,7 +47,7 @@ class SlicHfConfig(LossFields, frozen=True):
 
 
 def slic_hf(pairs: Pairs, config: SlicHfConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001
-    """Give max(0, delta - log pi_w + log pi_l) - lambda log pi_w (arXiv 2305.10425, eq. 1)."""
+    """Give max(0, delta - log pi_w + log pi_l) - lambda log pi_w (arXiv 2305.10425)."""
     margin = pairs.chosen.total - pairs.rejected.total
     return (config.delta - margin).relu() - config.alpha * pairs.chosen.total
 

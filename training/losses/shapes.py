@@ -18,7 +18,7 @@ class HingeConfig(LossFields, frozen=True):
 
     name: Literal["hinge"]
     beta: float = Field(default=0.05, gt=0)
-    """Inverse of the margin aimed at, in nats (gamma of the paper, best at 0.05); higher stops sooner."""
+    """Inverse of the margin aimed at, in nats (gamma of the paper, 0.05); higher stops sooner."""
 
 
 def hinge(pairs: Pairs, config: HingeConfig, moment: Moment) -> "torch.Tensor":  # noqa: ARG001
