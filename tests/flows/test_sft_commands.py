@@ -1,18 +1,24 @@
 """`prefloop sft` and `prefloop train-rm` as a user gives them, and what they read."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows import alone
 from flows.fit_inputs import read_answers, read_pairs
+from flows.fit_jobs import train_rm
+from generation.engine import PolicyFiles
+from judging.judge import Item
+from judging.model_config import RewardModelConfig
 from judging.pairing.exports import export_pairs
+from judging.reward_model import RewardModel
 from judging.schema import PAIRS
 from tests.command_line import Prefloop
-
-STEPS = ["--set", "learning_rate=1e-3", "--set", "batch_size=8", "--set", "threads=1"]
+from training.reward_config import RewardTrainingConfig
 
 
 def pair(number: int, **columns) -> dict:
@@ -114,53 +120,51 @@ def test_a_file_without_pairs_is_refused(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_first_policy_is_trained_and_a_reward_model_on_it_that_judges(
-    prefloop: Prefloop, tiny_policy: Path, tmp_path: Path, pairs: Path
-):
+def test_a_first_policy_is_trained_by_the_command(prefloop: Prefloop, tiny_policy: Path, tmp_path: Path):
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n + n}, of course."} for n in range(16)]
-    answers = write_jsonl(
-        tmp_path / "a.jsonl", [*rows, {"prompt": "Why?", "completion": "word " * 300}, {"prompt": ""}]
-    )
-    policy, reward = tmp_path / "policy", tmp_path / "reward"
-    said = prefloop("sft", "--input", answers, "--model", tiny_policy, "--output", policy, *STEPS, "--json").json
-    assert {name: said[name] for name in ("rows_in", "rows_trained", "rows_dropped", "read as")} == {
+    rows += [{"prompt": "Why?", "completion": "word " * 300}, {"prompt": ""}]
+    policy = tmp_path / "policy"
+    command = ["sft", "--input", write_jsonl(tmp_path / "a.jsonl", rows), "--model", tiny_policy, "--output", policy]
+    said = prefloop(*command, "--set", "batch_size=8", "--set", "threads=1", "--json").json
+    assert {name: said[name] for name in ("rows_in", "rows_trained", "rows_dropped", "read as", "drops")} == {
         "rows_in": 18, "rows_trained": 16, "rows_dropped": 2, "read as": "prompt, completion",
+        "drops": {"empty_prompt": 1, "too_long": 1},
     }  # fmt: skip
-    assert said["drops"] == {"empty_prompt": 1, "too_long": 1}
     assert {path.name for path in policy.iterdir()} >= {"model.safetensors", "tokenizer.json", "part-00000.parquet"}
     assert not (policy / "checkpoints").exists()
     assert not policy.with_name("policy.partial").exists()
+    assert "is not empty; give a new folder" in prefloop(*command, code=1).stderr
 
-    command = ["train-rm", "--input", pairs, "--model", policy, "--output", reward, *STEPS]
-    said = prefloop(*command, "--set", "epochs=8", "--set", "learning_rate=3e-3", "--json").json
+
+@pytest.mark.slow
+def test_a_reward_model_of_the_job_gives_its_held_out_rewards_as_a_judge(
+    tiny_policy: Path, tmp_path: Path, pairs: Path
+):
+    found = read_pairs(pairs, None)
+    config = RewardTrainingConfig(learning_rate=3e-3, batch_size=8, epochs=6, threads=1)
+    events: list = []
+    job = {
+        "rows": alone.lay_input(tmp_path, "rows", found.rows),
+        "drops": alone.lay_input(tmp_path, "drops", found.drops),
+        "key": "key", "out": str(tmp_path / "reward"), "seed": 0,
+        "start": asdict(PolicyFiles(str(tiny_policy), "key")), "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    said = train_rm(job, events.append)
     assert (said["rows_trained"], said["rows_held_out"]) == (18, 2)
     assert said["held_out"]["heldout/accuracy"]["end"] == 1
-    rewards = pq.read_table(reward / "rewards-00000.parquet").to_pylist()
-    assert all(row["chosen_reward"] > row["rejected_reward"] for row in rewards)
-
-    by_pair = {row["pair_id"]: row for row in pq.read_table(pairs).to_pylist()}
-    sides = [(by_pair[row["pair_id"]], side) for row in rewards for side in ("chosen", "rejected")]
-    held_out = {row["prompt_id"]: row["messages"] for row, _ in sides}
-    prompts, candidates = tmp_path / "prompts.parquet", tmp_path / "candidates.parquet"
-    pq.write_table(pa.table({"prompt_id": list(held_out), "messages": list(held_out.values())}), prompts)
-    columns = {
-        "prompt_id": [row["prompt_id"] for row, _ in sides],
-        "candidate_id": [row[f"{side}_id"] for row, side in sides],
-        "text": [row[side] for row, side in sides],
-    }
-    pq.write_table(pa.table(columns), candidates)
-    judged = ["judge", "--prompts", prompts, "--candidates", candidates, "--output", tmp_path / "scores.parquet"]
-    prefloop(*judged, "--kind", "reward_model", "--set", f"model={reward}")
-    scores = pq.read_table(tmp_path / "scores.parquet")["score"].to_pylist()
-    expected = [row[f"{side}_reward"] for row in rewards for side in ("chosen", "rejected")]
-    assert scores == pytest.approx(expected, abs=1e-4)
+    assert events[-1]["done"] == events[-1]["total"] == 18
+    assert "heldout/accuracy 1.000" in events[-1]["note"]
+    stored = pq.read_table(tmp_path / "reward" / "rewards-00000.parquet").to_pylist()
+    by_pair = {row["pair_id"]: row for row in found.rows.to_pylist()}
+    sides = [(by_pair[row["pair_id"]], side) for row in stored for side in ("chosen", "rejected")]
+    items = [Item("", "", row["messages"], row[side], None, {}) for row, side in sides]
+    with RewardModel(RewardModelConfig(kind="reward_model", model=str(tmp_path / "reward"))) as judge:
+        scores = dict(judge.score(enumerate(items)))
+    expected = [row[f"{side}_reward"] for row in stored for side in ("chosen", "rejected")]
+    assert [scores[at].score for at in range(4)] == pytest.approx(expected, abs=1e-5)
 
 
-def test_wrong_usage_is_told_before_anything_is_loaded(
-    prefloop: Prefloop, tiny_policy: Path, tmp_path: Path, pairs: Path
-):
-    ran = ["--input", pairs, "--model", tiny_policy, "--output", tmp_path / "out"]
+def test_wrong_usage_is_told_before_anything_is_loaded(prefloop: Prefloop, tiny_policy: Path, tmp_path: Path):
+    ran = ["--input", tmp_path / "none.jsonl", "--model", tiny_policy, "--output", tmp_path / "out"]
     wrong = prefloop("train-rm", *ran, "--set", "margin=1", code=2)
     assert "margin: unknown field; known here: batch_size" in wrong.stderr
-    full = prefloop("sft", "--input", pairs, "--model", tiny_policy, "--output", pairs.parent, code=1)
-    assert "is not empty; give a new folder" in full.stderr

@@ -19,6 +19,7 @@ from judging.schema import PAIRS
 from training.policy import load_tokenizer
 from training.reward import RewardJob, train_reward
 from training.reward_config import RewardTrainingConfig
+from training.reward_model import Padding, choose_padding
 
 GOOD, BAD = ["fox", "dog", "lazy", "quick"], ["zero", "one", "two", "nine"]
 
@@ -133,16 +134,15 @@ def test_a_pair_without_a_margin_is_named_where_one_is_asked_for(reward_job):
         run(reward_job(rows, margin_scale=1.0))
 
 
-@pytest.mark.parametrize("pad", ["own", "eos", "none", "reward_model"])
+@pytest.mark.parametrize("pad", ["own", "eos", "reward_model"])
 def test_the_judge_gives_the_trainers_rewards(reward_job, variant, tiny_reward, pad):
     model = {
         "own": lambda: None,
         "eos": lambda: variant("<|eos|>", pad_token_id=2),
-        "none": lambda: variant(None, pad_token_id=None),
         "reward_model": lambda: tiny_reward,
     }[pad]()
     rows = [pair(number) for number in range(16)]
-    job = reward_job(rows, model, holdout_share=0.5, epochs=2)
+    job = reward_job(rows, model, holdout_share=0.5)
     result = run(job)
     held_out = [row for row in rows if row["pair_id"] in set(result.rewards["pair_id"].to_pylist())]
     trained = np.column_stack([result.rewards[f"{side}_reward"] for side in ("chosen", "rejected")])
@@ -151,7 +151,19 @@ def test_the_judge_gives_the_trainers_rewards(reward_job, variant, tiny_reward, 
     assert rewards_by_transformers(job.output, held_out) == pytest.approx(trained, abs=1e-5)
     stored = json.loads((job.output / "config.json").read_text())
     assert stored["architectures"] == ["LlamaForSequenceClassification"]
-    assert stored.get("pad_token_id") == {"own": 0, "eos": None, "none": None, "reward_model": 0}[pad]
+    assert stored.get("pad_token_id") == {"own": 0, "eos": None, "reward_model": 0}[pad]
+
+
+@pytest.mark.parametrize(
+    ("pad_token", "last_ids", "found"),
+    [("<|pad|>", [2, 9], Padding(0, 0)), ("<|eos|>", [2, 9], Padding(0, None)), (None, [0, 1], Padding(2, None))],
+)
+def test_a_language_model_is_padded_with_what_ends_no_row(start, pad_token, last_ids, found):
+    from transformers import AutoConfig
+
+    tokenizer = load_tokenizer(start)
+    tokenizer.pad_token = pad_token
+    assert choose_padding(AutoConfig.from_pretrained(start.model), tokenizer, last_ids) == found
 
 
 def test_a_reward_model_that_is_read_before_its_eos_stays_so(reward_job, tiny_reward, tmp_path):

@@ -94,10 +94,9 @@ def test_one_batch_is_learned_by_heart(sft_job, start):
 def test_the_generators_own_ids_are_trained_on(sft_job, tokenizer):
     identity = tokenizer_identity(tokenizer)
     unusual = [*(tokenizer(one, add_special_tokens=False)["input_ids"][0] for one in "It is"), EOS]
-    rows = [row(1, token_ids=unusual, tokenizer=identity, finish_reason="stop"), row(2)]
-    assert run(sft_job(rows)).counts["answers_retokenized"] == 1
-    other = [row(1, token_ids=unusual, tokenizer="another", finish_reason="stop"), row(2)]
-    assert run(sft_job(other)).counts["answers_retokenized"] == 2
+    own = {"token_ids": unusual, "finish_reason": "stop"}
+    rows = [row(1, tokenizer=identity, **own), row(2, tokenizer="another", **own), row(3)]
+    assert run(sft_job(rows)).counts["answers_retokenized"] == 2
 
 
 def test_ids_without_a_stop_token_get_one_and_ids_with_two_are_refused(sft_job, tokenizer):
@@ -141,14 +140,6 @@ def test_nothing_left_is_an_error_that_names_the_reasons(sft_job):
         run(sft_job(max_length=300))
 
 
-def test_the_same_job_gives_the_same_weights(sft_job, tmp_path):
-    job = sft_job()
-    again = dataclasses.replace(job, output=tmp_path / "again")
-    assert run(job).metrics.equals(run(again).metrics)
-    one, two = (load_file(folder / "model.safetensors") for folder in (job.output, again.output))
-    assert all(np.array_equal(one[name], two[name]) for name in one)
-
-
 def test_a_killed_training_goes_on_to_the_same_losses(sft_job, tmp_path):
     class Killed(BaseException):
         pass
@@ -157,14 +148,17 @@ def test_a_killed_training_goes_on_to_the_same_losses(sft_job, tmp_path):
         if done == 3 and "loss" in values:
             raise Killed
 
-    whole = run(sft_job(epochs=3, checkpoint_steps=2, holdout_share=0.2))
-    job = dataclasses.replace(sft_job(epochs=3, checkpoint_steps=2, holdout_share=0.2), output=tmp_path / "killed")
+    whole = sft_job(epochs=3, checkpoint_steps=2, holdout_share=0.2)
+    job = dataclasses.replace(whole, output=tmp_path / "killed")
+    whole_result = run(whole)
     with pytest.raises(Killed):
         sft(job, kill)
     told: list = []
     resumed = run(job, told)
     assert min(done for done, _, values in told if "loss" in values) == 3
-    assert resumed.metrics.equals(whole.metrics)
+    assert resumed.metrics.equals(whole_result.metrics)
+    one, two = (load_file(made.output / "model.safetensors") for made in (whole, job))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 def test_held_out_prompts_are_measured_and_not_trained_on(sft_job):
@@ -220,6 +214,7 @@ def test_a_pad_token_that_is_eos_changes_nothing(sft_job, start, tmp_path):
     tokenizer = load_tokenizer(start)
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(folder)
-    plain = sft_job()
-    padded = dataclasses.replace(plain, start=dataclasses.replace(start, model=str(folder)), output=tmp_path / "padded")
-    assert losses(run(plain)) == pytest.approx(losses(run(padded)), abs=1e-6)
+    rows = [row(number) for number in range(4)]
+    job = dataclasses.replace(sft_job(rows), start=dataclasses.replace(start, model=str(folder)))
+    expected = nll_by_transformers(load_policy(start.model), tokenizer, rows)
+    assert losses(run(job)) == pytest.approx([expected, expected], abs=1e-5)
