@@ -153,6 +153,7 @@ def _complete(pair: Row, row: Row, id: str, origin: Origin) -> Row:
         "rejected_id": pair.get("rejected_id") or hash_answer(prompt_id, pair["rejected"]),
         "source": source if source is None or isinstance(source, str) else json.dumps(source, default=str),
         "split": _split(pair),
+        "weight": _weight(pair),
         "chosen_score": chosen,
         "rejected_score": rejected,
         "margin": margin,
@@ -164,6 +165,15 @@ def _split(pair: Row) -> str:
     if split not in _SPLITS:
         raise MisfitError("split", split, f"one of {', '.join(_SPLITS)}")
     return split
+
+
+def _weight(pair: Row) -> float | None:
+    weight = pair.get("weight")
+    if weight is None or weight == "":
+        return None
+    if not isinstance(weight, int | float) or not 0 < weight <= 1:
+        raise MisfitError("weight", weight, "a number above 0 and up to 1, or null for 1")
+    return float(weight)
 
 
 def _scores(row: Row) -> tuple[float | None, float | None]:

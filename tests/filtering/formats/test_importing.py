@@ -128,9 +128,10 @@ def test_a_type_that_does_not_fit_names_file_row_and_field(tmp_path):
         ValueError, match=r"row 1: chosen is a text .*not a list of messages .*trl_conversational_implicit"
     ):
         run(tmp_path, TRL, file_format="trl_conversational_implicit")
-    with pytest.raises(ValueError, match="column weight can't be read as double"):
+    with pytest.raises(ValueError, match="column score_std can't be read as double"):
         run(
-            tmp_path, {"messages": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b", "weight": "much"}
+            tmp_path,
+            {"messages": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b", "score_std": "much"},
         )
 
 
@@ -179,10 +180,28 @@ def test_our_own_pairs_stay_as_they_are(tmp_path):
         "margin": 0.5,
         "split": "eval",
         "weight": 0.25,
+        "soft_label": 0.75,
+        "chosen_p_win": 0.5,
+        "rejected_p_win": 0.125,
+        "chosen_aspects": [("honest", 4.0), ("short", 1.0)],
+        "rejected_aspects": [],
     }
     pq.write_table(pa.Table.from_pylist([pair], schema=PAIRS), tmp_path / "pairs.parquet")
     imported = import_pairs(tmp_path / "pairs.parquet", None, tmp_path / "out")
     assert (imported.format, pairs_of(imported).to_pylist()) == ("prefloop", [pair])
+
+
+def test_aspects_in_a_jsonl_are_objects(tmp_path):
+    row = {"messages": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b", "soft_label": 1}
+    [pair] = pairs_of(run(tmp_path, row | {"chosen_aspects": {"honest": 4}, "rejected_aspects": {}})).to_pylist()
+    assert (pair["chosen_aspects"], pair["rejected_aspects"], pair["soft_label"]) == ([("honest", 4.0)], [], 1.0)
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1.5, float("nan"), "heavy", [1]])
+def test_a_weight_is_above_zero_and_up_to_one(tmp_path, weight):
+    row = {"messages": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b"}
+    with pytest.raises(ValueError, match=r"row 2: weight is .*, not a number above 0 and up to 1, or null for 1"):
+        run(tmp_path, row | {"weight": 1}, row | {"weight": weight})
 
 
 def test_a_split_of_our_own_pairs_is_one_that_there_is(tmp_path):
