@@ -8,6 +8,7 @@ from typing import Annotated, Any  # JSON values
 import typer
 
 from flows import alone
+from flows.checked_table import print_checked
 from flows.display import terminal_display
 from flows.fields import check, read_settings
 from flows.keys import answer_fields
@@ -175,6 +176,7 @@ def train(
         said = facts | {"drops": alone.drop_reasons(drops)}
         if not as_json:
             del said["warnings"]  # told above
+            print_checked(said.pop("checked"), said.pop("reference"))
         print_outcome({str(output): written}, said, as_json)
 
 

@@ -27,6 +27,8 @@ def training_facts(result: TrainingResult) -> dict[str, Any]:
         "tokens": result.tokens,
         "steps": result.steps,
         "kept_step": result.kept_step,
+        "checked": asdict(result.checked),
+        "reference": asdict(result.reference),
         "warnings": [asdict(concern) for concern in result.warnings],
         "prompts_shared": result.prompts_not_shared is None,
         "prompts_not_shared": result.prompts_not_shared,

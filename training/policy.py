@@ -1,5 +1,6 @@
 """Loading a policy: a model folder or Hub model, with or without a LoRA adapter on top."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,6 +166,8 @@ def write_policy(
 ) -> None:
     """Write a model as safetensors with its tokenizer and configs, or only its LoRA adapter if it has one.
 
+    Everything is written before any of it takes the place of what lies in the folder.
+
     Args:
         model: The policy.
         tokenizer: Its tokenizer.
@@ -178,15 +181,22 @@ def write_policy(
     from safetensors import SafetensorError
 
     try:
-        if isinstance(model, PeftModel):
-            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
-            write_mark(folder, str(model.peft_config["default"].base_model_name_or_path))
-        else:
-            model.save_pretrained(folder, state_dict=weights)
-            tokenizer.save_pretrained(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".policy.") as name:
+            made = Path(name)
+            if isinstance(model, PeftModel):
+                model.save_pretrained(name, save_embedding_layers=False, state_dict=weights)
+                write_mark(made, str(model.peft_config["default"].base_model_name_or_path))
+            else:
+                model.save_pretrained(made, state_dict=weights)
+                tokenizer.save_pretrained(made)
+            for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                (folder / path.relative_to(made)).parent.mkdir(exist_ok=True)
+                path.replace(folder / path.relative_to(made))
     except (OSError, SafetensorError) as error:  # the latter is no OSError, not even on a full disk
         raise OSError(
-            f"{folder}: the weights can't be written ({error}): free some space or mend permissions"
+            f"{folder}: the weights can't be written ({error}): free some space or mend permissions; what lay there is "
+            "kept"
         ) from error
 
 
