@@ -1,12 +1,16 @@
 """What supervised fine-tuning and reward modelling take and give in common."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from training.fit_config import FitConfig
 from training.order import Order, number_prompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,19 @@ class FitResult:
     seconds: float
     tokens: int
     rewards: pa.Table | None = None
+
+
+def check_chat_template(model: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Check that conversations can be rendered.
+
+    Raises:
+        ValueError: The tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{model} has no chat template, so nobody knows how it is to read conversations: take an instruction-tuned "
+            "model, or put a chat_template.jinja into its folder"
+        )
 
 
 def find_longest(config: FitConfig, limit: int | None) -> int | None:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from training.checkpoints import FOLDER, Memory
-from training.fit_job import FitResult, count_rows, find_longest, make_order
+from training.fit_job import FitResult, check_chat_template, count_rows, find_longest, make_order
 from training.job import Progress
 from training.policy import Policy, load_tokenizer, write_policy
 from training.reward_config import RewardTrainingConfig
@@ -113,11 +113,7 @@ def train_reward(job: RewardJob, progress: Progress) -> FitResult:
 
 
 def _examples(job: RewardJob, tokenizer: "PreTrainedTokenizerBase") -> RewardExamples:
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"{job.start.model} has no chat template, so prompt and answer can't be laid out as a judge reads them: "
-            "take an instruction-tuned model, or put a chat_template.jinja into its folder"
-        )
+    check_chat_template(job.start.model, tokenizer)
     longest = find_longest(job.config, find_limit(read_reward_config(job.start), tokenizer))
     examples = build_reward_examples(job.pairs, tokenizer, job.render_answers, longest, job.config.margin_scale)
     if not examples.kept:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from training.adapter import put_adapter
 from training.checkpoints import FOLDER, Memory
 from training.examples import Rendering
-from training.fit_job import FitResult, count_rows, find_longest, make_order
+from training.fit_job import FitResult, check_chat_template, count_rows, find_longest, make_order
 from training.job import Progress
 from training.logprobs import sequence_logprobs
 from training.policy import Policy, configs_kept, load_policy, load_tokenizer, read_limits, write_policy
@@ -110,6 +110,7 @@ def sft(job: SftJob, progress: Progress) -> FitResult:
 
 
 def _examples(job: SftJob, tokenizer: "PreTrainedTokenizerBase") -> SftExamples:
+    check_chat_template(job.start.model, tokenizer)
     rendering = Rendering(job.render_prompt, job.tokenizer_identity, job.hash_token_ids)
     limits = read_limits(job.start, tokenizer)
     longest = find_longest(job.config, limits.max_positions)

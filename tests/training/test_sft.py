@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -89,6 +90,14 @@ def test_one_batch_is_learned_by_heart(sft_job, start):
     answer = trained.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False)
     assert answer[0, -1] == EOS
     assert tokenizer.decode(answer[0, ids.shape[1] : -1]) == row(1)["completion"]
+
+
+def test_a_model_without_a_chat_template_is_refused(sft_job, start, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(start.model, bare)
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="bare has no chat template"):
+        run(dataclasses.replace(sft_job(), start=dataclasses.replace(start, model=str(bare))))
 
 
 def test_the_generators_own_ids_are_trained_on(sft_job, tokenizer):
@@ -194,8 +203,6 @@ def test_lora_writes_whole_weights_that_are_the_adapter_merged_in(sft_job, start
 
 
 def test_a_loss_that_is_no_number_names_the_rows(sft_job, start, tmp_path):
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(start.model, broken)
     weights = load_file(broken / "model.safetensors")
@@ -207,8 +214,6 @@ def test_a_loss_that_is_no_number_names_the_rows(sft_job, start, tmp_path):
 
 
 def test_a_pad_token_that_is_eos_changes_nothing(sft_job, start, tmp_path):
-    import shutil
-
     folder = tmp_path / "pad"
     shutil.copytree(start.model, folder)
     tokenizer = load_tokenizer(start)
