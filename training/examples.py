@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal  # Any: rows of a table, tokenize
 import pyarrow as pa
 from jinja2 import TemplateError
 
-from generation.schema import CONTEXT_CHARS, DROPS
+from generation.schema import DROPS
 from training.contract import check_completion, check_prompt, check_prompt_hash
+from training.ledger import check_conservation, drop_row
 from training.pair_numbers import read_numbers, read_weight
 from training.policy import PolicyLimits
 
@@ -131,7 +132,7 @@ def build_examples(
             kept.append(example)
         else:
             drops.append(drop)
-    _check_conservation(pairs, kept, drops)
+    check_conservation(pairs["pair_id"].to_pylist(), [example.pair_id for example in kept], drops)
     return Examples(kept, pa.Table.from_pylist(drops, schema=DROPS))
 
 
@@ -261,29 +262,3 @@ def longest_sequence(max_length: int | None, limits: PolicyLimits) -> int | None
             "leave it out to take the model's limit"
         )
     return limits.max_positions if max_length is None else max_length
-
-
-def drop_row(
-    pair_id: str,
-    step: str,
-    reason: str,
-    text: str | None,
-    value: float | None = None,
-    threshold: float | None = None,
-) -> dict[str, Any]:
-    """Give the ledger's row of a pair, with the DROPS schema."""
-    return {
-        "kind": "pair", "id": pair_id, "stage": "training", "step": step, "reason": reason, "value": value,
-        "threshold": threshold, "context": None if text is None else text[:CONTEXT_CHARS].replace("\n", " "),
-    }  # fmt: skip
-
-
-def _check_conservation(pairs: pa.Table, kept: list[Example], drops: list[dict[str, Any]]) -> None:
-    """Pairs in = trained on + dropped, over distinct ids."""
-    ids = pairs["pair_id"].to_pylist()
-    if len(set(ids)) != len(ids):
-        twice = next(pair_id for pair_id in ids if ids.count(pair_id) > 1)
-        raise ValueError(f"pair {twice} stands in the table more than once; expected distinct pair_ids")
-    out = {example.pair_id for example in kept} | {drop["id"] for drop in drops}
-    if out != set(ids) or len(kept) + len(drops) != len(ids):
-        raise ValueError(f"{len(ids)} pairs went in, {len(kept)} were kept and {len(drops)} dropped: rows were lost")

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from generation.schema import DROPS
-from training.examples import Example, Examples, drop_row
+from training.examples import Example, Examples
 from training.job import TrainingJob
+from training.ledger import drop_row
 from training.logprobs import sequence_logprobs
 from training.losses.catalogue import LOSSES
 
