@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.store import Store
+from flows.unused import referenced_keys
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +88,15 @@ def test_the_policy_that_is_trained_starts_at_the_loss_of_its_reference(run):
     steps = [m.facts["step0"] for m in Store(workspace).manifests(["policies"])]
     assert any(abs(step["observed_loss"] - 0.693147) < 1e-4 for step in steps)
     assert all(abs(step["observed_loss"] - step["expected_loss"]) < 1e-3 for step in steps)
+
+
+def test_the_references_log_probs_stay_where_other_trainings_find_them(run):
+    _, workspace, _ = run
+    folders = list((workspace / "stages" / "reference").iterdir())
+    rows = sum(pq.read_metadata(path).num_rows for folder in folders for path in folder.rglob("rows-*.parquet"))
+    facts = [manifest.facts["reference"] for manifest in Store(workspace).manifests(["policies"])]
+    assert rows == sum(one["computed"] for one in facts) > 0
+    assert {folder.name for folder in folders} <= referenced_keys(Store(workspace), [])
 
 
 def test_prefect_records_one_task_run_a_stage_and_its_table(run, prefect_server):

@@ -148,7 +148,11 @@ def test_old_temporary_files_of_dead_writers_are_leftovers(store: Store):
     run.use("facts", facts.key)
     (facts.folder / "length-0123").mkdir(parents=True)
     measured = facts.folder / "length-0123" / ".facts-00000.parquet.ab12_xyz"
-    old = [dataset.folder / ".part-00001.parquet.ab12_xyz", measured, run.folder / ".policy.json.abcdefgh"]
+    reference = store.dataset("reference", key_of("computed"))
+    run.use("reference", reference.key)
+    (reference.folder / "tokenizer").mkdir(parents=True)
+    computed = reference.folder / "tokenizer" / ".rows-0123.parquet.ab12_xyz"
+    old = [dataset.folder / ".part-00001.parquet.ab12_xyz", measured, computed, run.folder / ".policy.json.abcdefgh"]
     for path in old:
         path.write_text("half")
     new = run.folder / ".policy.json.hgfedcba"
