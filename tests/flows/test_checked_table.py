@@ -7,8 +7,8 @@ from training.checked import Checked
 from training.reference_store import ReferenceFacts
 
 CHECKED = Checked(
-    prompts=3, held_out_prompts=1, bos_tokens=[1], prompts_compared=4, generator_ids=8, retokenized=2, merges=1, stopped=9,
-    chosen_cut=1, rejected_cut=0, after_stop="\n", dropped={"too_long": 2}, notes=["look"],
+    prompts=3, held_out_prompts=1, bos_tokens=[1], prompts_compared=4, generator_ids=8, retokenized=2, merges=1,
+    stopped=9, chosen_cut=1, rejected_cut=0, after_stop="\n", dropped={"too_long": 2}, notes=["look"],
 )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def test_old_temporary_files_of_dead_writers_are_leftovers(store: Store):
     findings = find_unused(store, [], 0, LATER)
     assert findings.leftovers == old
     remove_unused(store, findings)
-    assert [path.exists() for path in [*old, new]] == [False, False, False, True]
+    assert [path.exists() for path in [*old, new]] == [False] * len(old) + [True]
     assert dataset.damaged(thorough=True) == []
 
 
