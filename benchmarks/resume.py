@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bco": {"loss": {"name": "bco"}},
     "beta_dpo": {"loss": {"name": "beta_dpo"}},
     "bfloat16": _HALVES | {"dtype": "bfloat16", "lora": _LORA},
+    "processes": {"distributed": {"processes": 2}},
     "holdout": _HALVES | {"holdout": {"every_steps": 4, "patience": 20}},
 }
 _TIMES = {"tokens_per_s", "distinct_tokens_per_s", "peak_memory_gib"}
