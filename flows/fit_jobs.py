@@ -1,8 +1,9 @@
 """The jobs of `prefloop sft` and `prefloop train-rm` in the child process: tables in, a model and its metrics out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: JSON values, tokenizers
+from typing import Any  # JSON values, tokenizers
 
 import pyarrow as pa
 
@@ -10,9 +11,10 @@ from flows.collecting import collect_as_usual
 from flows.store import MAIN_TABLE, Dataset
 from generation.engine import PolicyFiles
 from training.checkpoints import remove_checkpoints
-
-if TYPE_CHECKING:
-    from training.fit_job import FitResult
+from training.fit_card import FitCard, Kind, write_fit_card
+from training.fit_config import FitConfig
+from training.fit_job import FitResult
+from training.policy import Policy
 
 Emit = Callable[[dict[str, Any]], None]
 REWARDS = "rewards"
@@ -39,7 +41,11 @@ def sft(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         tokenizer_identity=tokenizer_identity,
         hash_token_ids=hash_token_ids,
     )
-    return _store(out, train_policy(sft_job, _progress(emit, ("loss", "mean_token_accuracy"))), _read(job["drops"]))
+    events = _Events(emit, ("loss", "mean_token_accuracy"))
+    result = _with_drops(train_policy(sft_job, events.step), _read(job["drops"]))
+    kind = "adapter" if sft_job.config.lora and not sft_job.config.merge_adapter else "policy"
+    _store(out, result, _card(job, kind, sft_job.start, sft_job.config))
+    return _facts(result) | {"resumed_at_step": events.resumed_at_step}
 
 
 def train_rm(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -58,7 +64,10 @@ def train_rm(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         output=out.folder,
         render_answers=render_answers,
     )
-    return _store(out, train_reward(reward_job, _progress(emit, ("loss", "accuracy"))), _read(job["drops"]))
+    events = _Events(emit, ("loss", "accuracy"))
+    result = _with_drops(train_reward(reward_job, events.step), _read(job["drops"]))
+    _store(out, result, _card(job, "reward model", reward_job.start, reward_job.config))
+    return _facts(result) | {"resumed_at_step": events.resumed_at_step}
 
 
 def render_answers(tokenizer: Any, answered: Sequence[tuple[list[dict[str, str]], str]]) -> list[list[int] | str]:
@@ -79,31 +88,52 @@ def render_answers(tokenizer: Any, answered: Sequence[tuple[list[dict[str, str]]
     return [found[at] for at in range(len(answered))]
 
 
-def _progress(emit: Emit, shown: tuple[str, ...]) -> Callable[[int, int, dict[str, float]], None]:
-    held_out = ""
+class _Events:
+    """Turns the metrics of steps into events; what was measured of held-out rows stands until it is measured again."""
 
-    def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
-        nonlocal held_out
-        found = {name: value for name, value in metrics.items() if name.startswith("heldout/")}
-        held_out = "".join(f" {name} {value:.3f}" for name, value in found.items()) or held_out
-        note = " ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
-        emit({"done": done, "total": total, "note": note + held_out})
+    def __init__(self, emit: Emit, shown: tuple[str, ...]) -> None:
+        self.resumed_at_step = 0
+        self._emit = emit
+        self._shown = shown
+        self._said: dict[str, float] = {}
 
-    return on_step
+    def step(self, done: int, total: int, metrics: dict[str, float]) -> None:
+        """Tell a step; without metrics a killed training goes on there."""
+        note = f"resumed at step {done}"
+        if metrics:
+            known = self._said | metrics
+            self._said = {name: known[name] for name in known if name in self._shown or name.startswith("heldout/")}
+            note = " ".join(f"{name} {value:.3f}" for name, value in self._said.items())
+        else:
+            self.resumed_at_step = done
+        self._emit({"done": done, "total": total, "note": note})
 
 
-def _store(out: Dataset, result: "FitResult", import_drops: pa.Table) -> dict[str, Any]:
-    """Write metrics, the whole ledger and rewards beside the weights, and give the figures."""
-    tables = {MAIN_TABLE: result.metrics, "drops": pa.concat_tables([import_drops, result.drops])}
-    if result.rewards is not None:
-        tables[REWARDS] = result.rewards
-    out.write_shard(0, tables)
+def _with_drops(result: FitResult, import_drops: pa.Table) -> FitResult:
+    """Count the rows that were dropped when the file was read as well."""
+    n = import_drops.num_rows
+    counts = result.counts | {name: result.counts[name] + n for name in ("rows_in", "rows_dropped")}
+    return replace(result, counts=counts, drops=pa.concat_tables([import_drops, result.drops]))
+
+
+def _card(job: dict[str, Any], kind: Kind, start: Policy, config: FitConfig) -> FitCard:
+    return FitCard(job["title"], kind, start, job["keys"], config, job["seed"])
+
+
+def _store(out: Dataset, result: FitResult, card: FitCard) -> None:
+    """Write card, rewards, ledger and metrics beside the weights; then checkpoints are needed no more."""
+    (out.folder / "README.md").write_text(write_fit_card(card, result), encoding="utf-8")
+    tables = {MAIN_TABLE: result.metrics, "drops": result.drops}
+    out.write_shard(0, tables if result.rewards is None else tables | {REWARDS: result.rewards})
     remove_checkpoints(out.folder)
-    counts = result.counts | {
-        "rows_in": result.counts["rows_in"] + import_drops.num_rows,
-        "rows_dropped": result.counts["rows_dropped"] + import_drops.num_rows,
+
+
+def _facts(result: FitResult) -> dict[str, Any]:
+    return result.counts | {
+        "held_out": result.held_out,
+        "tokens": result.tokens,
+        "seconds": round(result.seconds, 1),
     }
-    return counts | {"held_out": result.held_out, "tokens": result.tokens, "seconds": round(result.seconds, 1)}
 
 
 def _read(folder: str) -> pa.Table:

@@ -122,7 +122,8 @@ def _fit(
     config = job["config"]
     parts = {"job": job["job"], "config": answer_fields(config), "start": start.key, "seed": job["seed"]}
     parts |= {"input": alone.checksums(source), "format": file_format}
-    job |= {"start": asdict(start), "config": config.model_dump(mode="json")}
+    job |= {"start": asdict(start), "config": config.model_dump(mode="json"), "title": output.name}
+    job |= {"keys": {f"rows, {name}": checksum for name, checksum in parts["input"]}}
     with alone.partial_output(output, parts) as folder:
         found = read()
         job |= {"rows": alone.lay_input(folder, "rows", found.rows)}

@@ -107,6 +107,11 @@ class FitLog(TrainerCallback):
     def __init__(self, log_step: Progress) -> None:
         self._log_step = log_step
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Say at which step a killed training goes on."""
+        if state.global_step:
+            self._log_step(state.global_step, state.max_steps, {})
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Take what transformers logs after each step."""
         if "grad_norm" in logs:  # else the summary of the whole run, at its end

@@ -130,7 +130,7 @@ def test_a_first_policy_is_trained_by_the_command(prefloop: Prefloop, tiny_polic
         "rows_in": 18, "rows_trained": 16, "rows_dropped": 2, "read as": "prompt, completion",
         "drops": {"empty_prompt": 1, "too_long": 1},
     }  # fmt: skip
-    assert {path.name for path in policy.iterdir()} >= {"model.safetensors", "tokenizer.json", "part-00000.parquet"}
+    assert {path.name for path in policy.iterdir()} >= {"model.safetensors", "README.md", "part-00000.parquet"}
     assert not (policy / "checkpoints").exists()
     assert not policy.with_name("policy.partial").exists()
     assert "is not empty; give a new folder" in prefloop(*command, code=1).stderr
@@ -146,6 +146,7 @@ def test_a_reward_model_of_the_job_gives_its_held_out_rewards_as_a_judge(
     job = {
         "rows": alone.lay_input(tmp_path, "rows", found.rows),
         "drops": alone.lay_input(tmp_path, "drops", found.drops),
+        "title": "reward", "keys": {"rows, pairs.parquet": "1f"},
         "key": "key", "out": str(tmp_path / "reward"), "seed": 0,
         "start": asdict(PolicyFiles(str(tiny_policy), "key")), "config": config.model_dump(mode="json"),
     }  # fmt: skip
@@ -154,6 +155,10 @@ def test_a_reward_model_of_the_job_gives_its_held_out_rewards_as_a_judge(
     assert said["held_out"]["heldout/accuracy"]["end"] == 1
     assert events[-1]["done"] == events[-1]["total"] == 18
     assert "heldout/accuracy 1.000" in events[-1]["note"]
+    card = (tmp_path / "reward" / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "| rows, pairs.parquet | `1f` |" in card
+    assert "| held-out accuracy | " in card
     stored = pq.read_table(tmp_path / "reward" / "rewards-00000.parquet").to_pylist()
     by_pair = {row["pair_id"]: row for row in found.rows.to_pylist()}
     sides = [(by_pair[row["pair_id"]], side) for row in stored for side in ("chosen", "rejected")]
