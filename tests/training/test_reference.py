@@ -188,18 +188,15 @@ def test_other_weights_and_formats_have_other_keys(start, other):
     from flows.plan import plan_reference
     from training.config import TrainingConfig
 
-    config = TrainingConfig()
-    keys = {
-        plan_reference(config, start).key,
-        plan_reference(config, other).key,
-        plan_reference(config.model_copy(update={"dtype": "bfloat16"}), start).key,
-        plan_reference(TrainingConfig.model_validate({"lora": {"quantize": "nf4"}}), start).key,
-    }
+    def key(policy, **fields):
+        step = plan_reference(TrainingConfig.model_validate(fields), policy)
+        return step and step.key
+
+    plain = key(start)
+    keys = {plain, key(other), key(start, dtype="bfloat16"), key(start, lora={"quantize": "nf4"})}
     assert len(keys) == 4
-    sweep = TrainingConfig.model_validate({"loss": {"name": "ipo"}, "learning_rate": 1.0, "lora": {}})
-    assert plan_reference(sweep, start).key == plan_reference(config, start).key
-    for without in (TrainingConfig(reference="none"), TrainingConfig.model_validate({"loss": {"name": "simpo"}})):
-        assert plan_reference(without, start) is None
+    assert key(start, loss={"name": "ipo"}, learning_rate=1.0, lora={}) == plain
+    assert key(start, reference="none") is key(start, loss={"name": "simpo"}) is None
 
 
 @pytest.mark.slow
