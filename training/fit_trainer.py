@@ -36,6 +36,8 @@ class OrderedTrainer(Trainer):
         self.shares: list[float] = []
         tokens = Memory(lambda: self._total_train_tokens, lambda count: setattr(self, "_total_train_tokens", count))
         self.checkpoints = Checkpoints(Path(args.output_dir), {"tokens": tokens})
+        # One process uses one GPU; transformers would wrap the model in DataParallel, which TRL refuses.
+        args._n_gpu = min(args.n_gpu, 1)
         super().__init__(args=args, **others)
         self.remove_callback(PrinterCallback)  # transformers adds it where its progress bar is off
 
