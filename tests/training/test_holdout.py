@@ -40,7 +40,7 @@ def test_every_pair_is_trained_on_or_held_out_with_all_pairs_of_its_prompt(promp
     examples = [example(number, f"prompt{prompt}") for number, prompt in enumerate(prompts)]
     held = [is_held_out(f"prompt{prompt}", share, seed) for prompt in set(prompts)]
     if all(held) or not any(held):
-        with pytest.raises(ValueError, match="training.holdout.share"):
+        with pytest.raises(ValueError, match=r"training\.holdout\.share"):
             hold_out(examples, HoldoutConfig(share=share), seed)
         return
     division = hold_out(examples, HoldoutConfig(share=share), seed)
