@@ -58,6 +58,13 @@ def test_discopop_mixes_a_logistic_and_an_exponential_loss():
     check("discopop", -log_sigmoid(x) * (1 - m) + np.exp(-x) * m)
 
 
+def test_discopop_stands_still_where_its_paper_says():
+    for h in (-2.37140, 1.44012):
+        pairs = pairs_of([type(CASES[0])([h - 3], [-1.0], [-3.0], [-1.0])])
+        losses_of("discopop", pairs).sum().backward()
+        assert pairs.chosen.tokens.grad[0, 1].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_unlikelihood_raises_chosen_and_lowers_rejected():
     check("unlikelihood", -PI_W + 0.3 * PI_L, alpha=0.3)
 
