@@ -61,8 +61,8 @@ IPO = Loss(
 class DiscopopConfig(LossFields, frozen=True):
     """DiscoPOP (arXiv 2406.08414, eq. 5): a logistic and an exponential loss, mixed by the margin; found by search.
 
-    It is not convex: between h_w - h_l = -2.371 and 1.440 nats it pulls the margin down, at the reference as well. Pairs
-    that no noise lifts over 1.440 end at -2.371, in the wrong order.
+    It is not convex: between h_w - h_l = -2.371 and 1.440 nats it pulls the margin down, at the reference as well.
+    Pairs that no noise lifts over 1.440 end at -2.371, in the wrong order.
     """
 
     name: Literal["discopop"]
