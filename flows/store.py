@@ -28,6 +28,7 @@ from flows.masking import mask
 from flows.tables import DamagedError, clear_errors, file_checksum, read_table, write_table, write_text
 
 MAIN_TABLE = "part"
+CARD = "README.md"  # of a policy; people write into it
 _WEIGHTS = ("policies", "averages")
 # What loads a model reads such files when they are there, and a folder of shards its shards.
 _LOADED = {".safetensors", ".bin", ".pt", ".json", ".jinja", ".model", ".txt", ".py"}
@@ -227,13 +228,14 @@ class Dataset:
         return manifest
 
     def _files(self) -> list[Path]:
-        """List the dataset's files but for its manifest, hidden ones and those set aside."""
+        """List the dataset's files but for its manifest, its card, hidden ones and those set aside."""
         return sorted(
             path
             for path in self.folder.rglob("*")
             if path.is_file()
             and not path.name.startswith(".")
             and path.suffix != ".foreign"
+            and path.name != CARD
             and path != self.folder / MANIFEST
         )
 

@@ -113,6 +113,15 @@ def test_a_note_beside_weights_is_no_damage_but_a_file_that_loaders_read_is(tmp_
     assert dataset.damaged(thorough=False) == ["adapter_config.json"]
 
 
+def test_a_changed_card_leaves_a_policy_as_it_is(tmp_path: Path):
+    dataset = Store(tmp_path).dataset("policies", "abc")
+    dataset.write_shard(0, {"part": rows(1)})
+    (dataset.folder / "README.md").write_text("what it is")
+    dataset.commit(1, {}, {})
+    (dataset.folder / "README.md").write_text("what it is, and what we think of it")
+    assert dataset.damaged(thorough=True) == []
+
+
 def test_a_foreign_file_is_set_aside_and_the_dataset_stays_complete(tmp_path: Path):
     dataset = complete(tmp_path, "policies")
     (dataset.folder / "adapter_config.json").write_text("{}")
