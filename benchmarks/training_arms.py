@@ -116,10 +116,10 @@ def _trl(arm: str, setting: Setting) -> Any:
     class TokenIds(DPOTrainer):
         """Plain TRL on given token ids and given reference log-probs, neither of which it takes by itself."""
 
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:  # noqa: ARG002
             return dataset
 
-        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:  # noqa: ARG002
             return dataset
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -154,7 +154,7 @@ def _ours(setting: Setting) -> Any:
     class Given(Order):
         """The order that the pairs are in."""
 
-        def of_epoch(self, epoch: int) -> np.ndarray:
+        def of_epoch(self, epoch: int) -> np.ndarray:  # noqa: ARG002
             return np.arange(self.rows)
 
     def answer(ids: list[int]) -> Answer:
@@ -184,8 +184,9 @@ def _rows(pairs: Pairs) -> Iterator[tuple[list[int], list[int], list[int]]]:
 @contextmanager
 def _scores_answers_only(patched: bool) -> Iterator[None]:
     """Have TRL's head score labelled positions only, as it does on a GPU with Triton."""
-    import trl.trainer.utils as utils
+    import trl.trainer.utils
 
+    utils: Any = trl.trainer.utils
     before = utils._use_triton
     if patched:
         utils._use_triton = lambda device: True  # noqa: ARG005

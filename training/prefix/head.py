@@ -11,7 +11,8 @@ import torch
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
 _MAX_KEPT = 1 << 28  # numbers: 1 GiB in float32
-_TILE = 1 << 20  # logits computed at once: 4 MiB, which stay in a processor's cache for the passes over them
+_TILE = 1 << 23  # logits computed at once, 32 MiB
+_FEWEST_ROWS = 128  # of a tile; with 32 the multiplication takes a third longer on a CPU
 _TRL_VOCABULARY_TILE = 32768  # as trl.trainer.utils has it
 
 
@@ -92,7 +93,7 @@ class _KeptProbabilities(torch.autograd.Function):
         device, n_tokens, n_words = hidden.device, len(hidden), len(weight)
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else hidden.dtype
-        rows = max(1, min(n_tokens, max(_TILE // n_words, 32)))
+        rows = max(1, min(n_tokens, max(_TILE // n_words, _FEWEST_ROWS)))
         buffer = torch.empty((n_tokens if kept else rows, n_words), dtype=torch.float32, device=device)
         parts: list[dict[str, torch.Tensor]] = []
         sums: list[torch.Tensor] = []

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any  # models of untyped libraries
 
-import numpy as np
-
 from training.logprobs import Compute, TokenLogprobs
 
 
@@ -43,11 +41,12 @@ def shared_token_logprobs(
     with torch.inference_mode(), mixed, shared_attention(inner):
         for rows in _batches(prompt_ids, completion_ids, batch_size):
             plan = plan_batch([prompt_ids[row] for row in rows], [completion_ids[row] for row in rows])
-            scores: Any = shared_scores(inner, plan.to(model.device), ("log_sum_sq_probs",))
-            logprobs, sum_sq = (one.double().cpu().numpy() for one in (scores.log_probs, scores.log_sum_sq_probs))
-            ends = np.cumsum([len(completion_ids[row]) for row in rows])
-            for row, at in zip(rows, np.split(plan.sources.numpy(), ends[:-1]), strict=True):
-                found[row] = TokenLogprobs(logprobs[at], sum_sq[at])
+            plan = plan.to(model.device)
+            scores: Any = shared_scores(inner, plan, ("log_sum_sq_probs",))
+            both = [plan.to_rows(one).double().cpu().numpy() for one in (scores.log_probs, scores.log_sum_sq_probs)]
+            for at, row in enumerate(rows):
+                first = len(prompt_ids[row]) - 1
+                found[row] = TokenLogprobs(*(one[at, first : first + len(completion_ids[row])] for one in both))
     return [found[row] for row in range(len(prompt_ids))]
 
 
