@@ -10,6 +10,7 @@ import typer
 from flows.model_files import check_model_files
 from flows.terminal import AsJson, Verbose, logs, print_json, user_errors
 from generation.engine import PolicyFiles
+from training.base_mark import MARK
 
 
 def merge(
@@ -43,6 +44,8 @@ def _base(adapter: Path) -> str:
         raise ValueError(f"{adapter} is a whole model already: there is no adapter to merge")
     try:
         named = json.loads((adapter / "adapter_config.json").read_bytes())["base_model_name_or_path"]
+        if (adapter / MARK).is_file():  # of ours: it holds the whole path
+            named = json.loads((adapter / MARK).read_bytes())["model"]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{adapter}: no adapter_config.json there; name the folder of a LoRA adapter"

@@ -19,7 +19,8 @@ def write_mark(adapter: Path, model: str) -> None:
         adapter: The adapter's folder.
         model: The base's folder, or its id on the Hub.
     """
-    (adapter / MARK).write_text(json.dumps({"model": model, "weights": fingerprint(model)}, indent=1) + "\n")
+    named = str(Path(model).resolve()) if Path(model).is_dir() else model
+    (adapter / MARK).write_text(json.dumps({"model": named, "weights": fingerprint(model)}, indent=1) + "\n")
 
 
 def check_mark(adapter: Path, model: str) -> None:

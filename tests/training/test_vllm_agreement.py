@@ -1,7 +1,6 @@
 """A policy trained here, in vLLM's real engine: it generates, and both say the same of what it wrote."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
