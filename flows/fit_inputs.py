@@ -18,7 +18,7 @@ from generation.config import PromptsConfig
 from generation.identity import imported_candidate_id, prompt_id
 from generation.messages import BadPromptError, Messages, parse_messages
 from generation.schema import CONTEXT_CHARS, DROPS
-from generation.sources import Row, read_sources
+from generation.sources import Row, read_sources, source_files
 from judging.schema import PAIRS
 from training.schema import SFT_ROWS
 
@@ -83,7 +83,9 @@ def read_answers(source: Path, file_format: str | None) -> FitInput:
 
 
 def _columns(source: Path) -> set[str]:
-    found = {name for one in read_sources(PromptsConfig(path=source, limit=1)) for name in one.columns}
+    """Name the columns of the files' first rows; a folder of pairs may hold its ledger too."""
+    firsts = [read_sources(PromptsConfig(path=file, limit=1)) for file in source_files(source)]
+    found = {name for first in firsts for one in first for name in one.columns}
     if not found:
         raise ValueError(f"{source} is empty: it holds no row")
     return found

@@ -12,6 +12,7 @@ from flows import alone
 from flows.fit_inputs import read_answers, read_pairs
 from flows.fit_jobs import train_rm
 from generation.engine import PolicyFiles
+from generation.schema import DROPS
 from judging.judge import Item
 from judging.model_config import RewardModelConfig
 from judging.pairing.exports import export_pairs
@@ -89,6 +90,15 @@ def test_of_pairs_each_chosen_answer_is_learned_once_with_its_own_ids(tmp_path: 
         "h",
     ]
     assert found.drops.select(["id", "reason"]).to_pylist() == [{"id": "chosen0#pair1", "reason": "duplicate_answer"}]
+
+
+def test_a_folder_of_filtered_pairs_is_read_without_its_ledger(tmp_path: Path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist([pair(0), pair(1)], schema=PAIRS), folder / "part-00000.parquet")
+    pq.write_table(pa.Table.from_pylist([{"kind": "pair", "id": "p"}], schema=DROPS), folder / "drops-00000.parquet")
+    assert read_answers(folder, None).rows["candidate_id"].to_pylist() == ["chosen0", "chosen1"]
+    assert read_pairs(folder, None).rows["pair_id"].to_pylist() == ["pair0", "pair1"]
 
 
 def test_our_own_export_for_sft_is_read(tmp_path: Path, pairs: Path):
