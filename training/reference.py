@@ -20,6 +20,8 @@ from training.logprobs import TokenLogprobs, token_logprobs
 from training.objective import Objective
 from training.pair_values import PairValues
 from training.policy import Policy, load_policy
+from training.prefix.logprobs import shared_token_logprobs
+from training.prefix.support import why_not_shared
 from training.reference_store import ReferenceFacts, Row, Span, compute_rows, read_rows
 from training.step0 import agree, coarser
 
@@ -69,12 +71,27 @@ class ReferencePass:
 
         return share_out(spans, compute)
 
+    def tokens_of_many(self, spans: list[Span]) -> list[np.ndarray]:
+        """Compute the same with each prompt computed once for its answers, where recipe and model allow it."""
+        self.model = self.model or load_weights(self.job.reference, self.job.config)
+        config = self.job.config
+        longest = max((len(span.prompt_ids) + len(span.answer_ids) for span in spans), default=0)
+        if not config.prefix_sharing or why_not_shared(self.model, longest, config.dtype):
+            return self.tokens(spans)
+
+        def compute(part: list[Span]) -> list[np.ndarray]:
+            prompts, answers = [span.prompt_ids for span in part], [span.answer_ids for span in part]
+            found = shared_token_logprobs(self.model, prompts, answers, 2 * config.pairs_at_once, config.dtype)
+            return [one.logprobs for one in found]
+
+        return share_out(spans, compute)
+
     def sums(self, spans: Sequence[Span]) -> dict[bytes, Row]:
         """Read the sums that are known, check a few of them, and compute the others."""
         known = gather(read_rows(self.folder, spans) if is_first() else None)[0]
         self._check_read(known, [span for span in spans if span.key in known])
         missing = [span for span in spans if span.key not in known]
-        return known | compute_rows(self.folder if is_first() else None, missing, self.tokens, self.on_rows)
+        return known | compute_rows(self.folder if is_first() else None, missing, self.tokens_of_many, self.on_rows)
 
     def _check_read(self, known: dict[bytes, Row], spans: list[Span]) -> None:
         for span, found in self.recomputed(spans, _N_READ_CHECKED):

@@ -117,7 +117,7 @@ def compute_rows(
     answers: dict[bytes, list[Span]] = {}
     for span in spans:
         answers.setdefault(_hash(span.prompt_ids, span.answer_ids), []).append(span)
-    groups = sorted(answers.values(), key=lambda one: -len(one[0].prompt_ids) - len(one[0].answer_ids))
+    groups = _longest_first(list(answers.values()))
     rows: dict[bytes, Row] = {}
     for start in range(0, len(groups), BLOCK):
         block = groups[start : start + BLOCK]
@@ -128,6 +128,20 @@ def compute_rows(
         rows |= {key: Row(value, None) for key, value in sums.items()}
         on_rows(start + len(block), len(groups))
     return rows
+
+
+def _longest_first(groups: list[list[Span]]) -> list[list[Span]]:
+    """Sort answers so that memory runs out at once or never; those to one prompt stay together."""
+    longest: dict[tuple[int, ...], int] = {}
+    for group in groups:
+        prompt = tuple(group[0].prompt_ids)
+        longest[prompt] = max(longest.get(prompt, 0), len(prompt) + len(group[0].answer_ids))
+
+    def rank(group: list[Span]) -> tuple[int, tuple[int, ...], int]:
+        prompt = tuple(group[0].prompt_ids)
+        return -longest[prompt], prompt, -len(group[0].answer_ids)
+
+    return sorted(groups, key=rank)
 
 
 def _finite(span: Span, tokens: np.ndarray) -> float:

@@ -134,7 +134,7 @@ def test_only_new_answers_are_computed(reference, job, vary, pairs, tmp_path):
 
 @pytest.mark.slow
 def test_a_second_training_with_another_beta_computes_no_reference(job, vary, tmp_path, loads, forwards):
-    kept = vary(job, reference_rows=tmp_path / "rows")
+    kept = vary(job, {"prefix_sharing": False}, reference_rows=tmp_path / "rows")
     events = []
     train(kept, ignore, lambda *event: events.append(event))
     assert events == [("reference log-probs", 24, 24)]
