@@ -170,7 +170,8 @@ def _ours(setting: Setting) -> Any:
     objective, model = Objective(LOSSES["dpo"], DpoConfig(name="dpo")), _model(setting)
     arguments = _arguments(setting, True)
     trainer = PairTrainer(model, setting.tokenizer, dataset, arguments, objective, order, [])
-    reason = why_not_shared(model, max(len(p) + max(len(c), len(r)) for p, c, r in _rows(setting.pairs)), "float32")
+    longest = max(len(p) + max(len(c), len(r)) for p, c, r in _rows(setting.pairs))
+    reason = why_not_shared(model, longest, "bfloat16" if setting.cuda else "float32")
     if reason:
         raise SystemExit(f"prompts are not shared: {reason}")
     trainer.share_prompts()
