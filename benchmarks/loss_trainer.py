@@ -17,13 +17,13 @@ from trl.trainer.utils import FusedCausalLMOutput
 from benchmarks.random_llama import train_tokenizer
 from training.arguments import trainer_arguments
 from training.config import TrainingConfig
-from training.examples import Answer, Example
 from training.losses.catalogue import LOSSES
 from training.losses.loss import LossFields, State
 from training.objective import Objective
 from training.order import Order
 from training.pair_dataset import ReferenceValues, pair_dataset
-from training.pair_values import PairValues
+from training.rows.examples import Answer, Example
+from training.rows.pair_values import PairValues
 from training.trainer import PairTrainer
 
 _PROMPT = [3, 4]

@@ -26,8 +26,8 @@ from generation.identity import hash_token_ids
 from generation.render import load_tokenizer, render_prompt, tokenizer_identity
 from judging.schema import PAIRS
 from training.config import TrainingConfig
-from training.distributed import is_first, n_processes
 from training.job import TrainingJob, TrainingResult
+from training.processes.distributed import is_first, n_processes
 from training.train import train
 
 WRITER = Path(__file__).parent.parent / "data" / "models" / "writer"

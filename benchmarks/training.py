@@ -181,7 +181,7 @@ def _pairs(case: Case) -> "Pairs":
 
 def _with_reference(bare: "Setting") -> "tuple[Setting, dict[str, float]]":
     """Compute the reference's log-probs as a training does, and say what that cost."""
-    from training.policy import load_policy
+    from training.policies.policy import load_policy
     from training.prefix.logprobs import shared_token_logprobs
 
     pairs, model = bare.pairs, load_policy(bare.model)

@@ -102,7 +102,7 @@ def _arguments(setting: Setting, precomputed: bool) -> Any:
 
 
 def _model(setting: Setting) -> Any:
-    from training.policy import load_policy
+    from training.policies.policy import load_policy
 
     return load_policy(setting.model)
 
@@ -141,14 +141,14 @@ def _trl(arm: str, setting: Setting) -> Any:
 
 
 def _ours(setting: Setting) -> Any:
-    from training.examples import Answer, Example
     from training.losses.catalogue import LOSSES
     from training.losses.logistic import DpoConfig
     from training.objective import Objective
     from training.order import Order
     from training.pair_dataset import ReferenceValues, pair_dataset
-    from training.pair_values import PairValues
     from training.prefix.support import why_not_shared
+    from training.rows.examples import Answer, Example
+    from training.rows.pair_values import PairValues
     from training.trainer import PairTrainer
 
     class Given(Order):

@@ -30,7 +30,7 @@ from judging.scoring import Scoring
 from training.config import TrainingConfig
 from training.job import TrainingJob, TrainingResult
 from training.logprobs import sequence_logprobs
-from training.policy import load_policy
+from training.policies.policy import load_policy
 from training.train import train
 
 DATA = Path(__file__).parent.parent / "data"

@@ -21,8 +21,8 @@ def checked_lines(checked: dict[str, Any], reference: dict[str, Any]) -> dict[st
     """Give what was found by what it was looked for.
 
     Args:
-        checked: `training.checked.Checked` as JSON values.
-        reference: `training.reference_store.ReferenceFacts` likewise.
+        checked: `training.rows.checked.Checked` as JSON values.
+        reference: `training.reference.reference_store.ReferenceFacts` likewise.
     """
     answers = checked["generator_ids"] + checked["retokenized"]
     lines = {

@@ -16,9 +16,9 @@ from generation.render import RenderError, load_tokenizer, render_prompt, tokeni
 from judging.implicit_reward import AnswerLogprob
 from judging.judge import Item
 from judging.model_config import CheckpointConfig
-from training.examples import end_of_turn
 from training.logprobs import sequence_logprobs
-from training.policy import load_policy, read_limits
+from training.policies.policy import load_policy, read_limits
+from training.rows.examples import end_of_turn
 
 
 @contextmanager

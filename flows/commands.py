@@ -134,7 +134,7 @@ def train(
     from flows.identities import identify_model
     from generation.engine import PolicyFiles
     from training.config import TrainingConfig
-    from training.reference_choice import check_reference
+    from training.reference.reference_choice import check_reference
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(TrainingConfig, read_settings(settings), "--set")

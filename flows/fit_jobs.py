@@ -11,10 +11,10 @@ from flows.collecting import collect_as_usual
 from flows.store import MAIN_TABLE, Dataset
 from generation.engine import PolicyFiles
 from training.checkpoints import remove_checkpoints
-from training.fit_card import FitCard, Kind, write_fit_card
-from training.fit_config import FitConfig
-from training.fit_job import FitResult
-from training.policy import Policy
+from training.fits.fit_card import FitCard, Kind, write_fit_card
+from training.fits.fit_config import FitConfig
+from training.fits.fit_job import FitResult
+from training.policies.policy import Policy
 
 Emit = Callable[[dict[str, Any]], None]
 REWARDS = "rewards"
@@ -22,12 +22,12 @@ REWARDS = "rewards"
 
 def sft(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Train a policy on answers."""
-    import training.sft_trainer  # noqa: F401  what training needs, before it begins
+    import training.fits.sft_trainer  # noqa: F401  what training needs, before it begins
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
-    from training.sft import SftJob
-    from training.sft import sft as train_policy
-    from training.sft_config import SftConfig
+    from training.fits.sft import SftJob
+    from training.fits.sft import sft as train_policy
+    from training.fits.sft_config import SftConfig
 
     collect_as_usual()
     out = Dataset("policies", job["key"], Path(job["out"]))
@@ -50,9 +50,9 @@ def sft(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def train_rm(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Train a reward model on pairs."""
-    import training.reward_trainer  # noqa: F401  what training needs, before it begins
-    from training.reward import RewardJob, train_reward
-    from training.reward_config import RewardTrainingConfig
+    import training.fits.reward_trainer  # noqa: F401  what training needs, before it begins
+    from training.fits.reward import RewardJob, train_reward
+    from training.fits.reward_config import RewardTrainingConfig
 
     collect_as_usual()
     out = Dataset("policies", job["key"], Path(job["out"]))

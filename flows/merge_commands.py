@@ -10,7 +10,7 @@ import typer
 from flows.model_files import check_model_files
 from flows.terminal import AsJson, Verbose, logs, print_json, user_errors
 from generation.engine import PolicyFiles
-from training.base_mark import MARK
+from training.policies.base_mark import MARK
 
 
 def merge(
@@ -24,7 +24,7 @@ def merge(
     with user_errors(), logs(verbose):
         base = model or _base(adapter)
         check_model_files(base, str(adapter), trust_remote_code=False, field="--model")
-        from training.merge import merge_adapter
+        from training.policies.merge import merge_adapter
 
         partial = output.with_name(f"{output.name}.partial")
         if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -16,8 +16,8 @@ from typing import Any  # JSON values
 from flows.child import EVENTS_FD, EVENTS_PATH, PARENT_PID
 from flows.reporting import reporting
 from flows.worker import die_with_parent
-from training.distributed import check_devices
-from training.distributed_config import DistributedConfig
+from training.processes.distributed import check_devices
+from training.processes.distributed_config import DistributedConfig
 
 _WORKER = "flows.worker"
 

@@ -15,7 +15,7 @@ from generation.config import GenerationConfig, PolicyConfig, PromptsConfig, is_
 from judging.chat_config import SelfConfig
 from judging.config import JudgeConfig, JudgingConfig
 from training.config import TrainingConfig
-from training.reference_choice import check_reference
+from training.reference.reference_choice import check_reference
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
@@ -123,8 +123,8 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
             raise ValueError(f"iteration.schedule.beta has no effect on {self.training.loss.name}: leave it out")
         if iteration.retry.learning_rate_factor == 1 and (iteration.retry.beta_factor == 1 or not has_beta):
             raise ValueError(
-                "iteration.retry would train the same again: change learning_rate_factor, or beta_factor where the loss "
-                "has a beta"
+                "iteration.retry would train the same again: change learning_rate_factor, or "
+                "beta_factor where the loss has a beta"
             )
         if iteration.stop.annotator_only and self.judging.annotator == self.evaluation.judge:
             raise ValueError(

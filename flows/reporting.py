@@ -11,7 +11,7 @@ from typing import Any, TextIO  # Any: JSON values
 from flows.child import EVENTS_FD, EVENTS_PATH
 from flows.healing import can_heal
 from flows.masking import mask, mask_logs
-from training.distributed import is_first
+from training.processes.distributed import is_first
 
 Emit = Callable[[dict[str, Any]], None]
 

@@ -54,7 +54,7 @@ def sft(
         prefloop train --input pairs.parquet --model sft/ --output dpo/
     """
     from flows.identities import identify_adapter
-    from training.sft_config import SftConfig
+    from training.fits.sft_config import SftConfig
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(SftConfig, read_settings(settings), "--set")
@@ -93,7 +93,7 @@ def train_rm(
 
         prefloop judge --kind reward_model --set model=reward/ ...
     """
-    from training.reward_config import RewardTrainingConfig
+    from training.fits.reward_config import RewardTrainingConfig
 
     with user_errors(), logs(verbose), terminal_display(stderr):
         config = check(RewardTrainingConfig, read_settings(settings), "--set")

@@ -27,7 +27,7 @@ from generation.engines import engine_environment
 from generation.prompts import assign_rounds
 from judging.pairing.pairing import explain_no_pairs, pair_candidates
 from training.checkpoints import FOLDER as CHECKPOINTS
-from training.replay import mix_pairs
+from training.rows.replay import mix_pairs
 
 
 def build_prompts(bench: Workbench) -> Outcome:

@@ -5,9 +5,9 @@ from typing import Any  # JSON values
 
 from evaluation.training_plots import training_png
 from flows.store import MAIN_TABLE, Dataset
-from training.card import CURVES, Lineage, write_card
 from training.checkpoints import remove_checkpoints
 from training.job import TrainingJob, TrainingResult
+from training.policies.card import CURVES, Lineage, write_card
 
 _CARD = "README.md"
 

@@ -24,7 +24,7 @@ from flows.slices import PromptSlice, read_slice
 from flows.store import Dataset
 from flows.tables import read_table
 from generation.engine import PolicyFiles
-from training.distributed import is_first
+from training.processes.distributed import is_first
 
 _PR_SET_PDEATHSIG = 1
 _EVENTS_EVERY_S = 0.2
@@ -116,7 +116,7 @@ def logprobs(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Sum the log-probs of stored answers under a policy."""
     from generation.render import load_tokenizer, render_prompt
     from training.logprobs import sequence_logprobs
-    from training.policy import load_policy
+    from training.policies.policy import load_policy
     from training.schema import LOGPROBS
 
     policy = PolicyFiles(**job["policy"])
@@ -150,8 +150,8 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     from flows.training_outcome import store_training, training_facts
     from generation.identity import hash_token_ids
     from generation.render import render_prompt, tokenizer_identity
-    from training.card import Lineage
     from training.config import TrainingConfig
+    from training.policies.card import Lineage
     from training.train import TrainingJob
     from training.train import train as train_policy
 
@@ -183,7 +183,7 @@ def train(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def average(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Average the weights of two policies."""
-    from training.average import average_policies
+    from training.policies.average import average_policies
 
     collect_as_usual()
     old, new = (_model_folder(PolicyFiles(**job["averaging"][side])) for side in ("old", "new"))

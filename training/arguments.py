@@ -6,7 +6,7 @@ import torch
 from trl.trainer.dpo_config import DPOConfig
 
 from training.config import TrainingConfig
-from training.distributed import PATIENCE
+from training.processes.distributed import PATIENCE
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 

@@ -8,9 +8,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic.config import JsonDict
 
-from training.distributed_config import DistributedConfig, micro_batch_size
 from training.losses.catalogue import LOSSES, LossConfig
 from training.losses.logistic import DpoConfig
+from training.processes.distributed_config import DistributedConfig, micro_batch_size
 
 _HOW: JsonDict = {"how": True}
 

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.examples import Example
 from training.job import TrainingJob
 from training.logprobs import TokenLogprobs
 from training.objective import Objective
-from training.pair_values import PairValues
+from training.rows.examples import Example
+from training.rows.pair_values import PairValues
 from training.step0 import Step0Report, check_loss, check_own_reference, check_stored, coarser
 
 if TYPE_CHECKING:
     from training.losses.pairs import Pairs
-    from training.reference import Reference
+    from training.reference.reference import Reference
     from training.trainer import PairTrainer
 
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from training.checked import Checked
-from training.concerns import Concern
 from training.config import TrainingConfig
-from training.distributed_config import micro_batch_size
 from training.logprobs import Compute
 from training.losses.loss import Loss
-from training.policy import Policy
-from training.reference_choice import check_reference
-from training.reference_store import ReferenceFacts
+from training.policies.policy import Policy
+from training.processes.distributed_config import micro_batch_size
+from training.reference.reference_choice import check_reference
+from training.reference.reference_store import ReferenceFacts
+from training.rows.checked import Checked
 from training.step0 import Step0Report
+from training.watching.concerns import Concern
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any  # Any: arguments of an untyped library
 
 from training.losses.loss import Loss, LossFields
 from training.losses.pairs import Pairs
-from training.pair_values import PairValues
+from training.rows.pair_values import PairValues
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset, Features, List, Value
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from training.examples import Example
-from training.pair_values import PairValues
 from training.prefix.plan import plan_batch
+from training.rows.examples import Example
+from training.rows.pair_values import PairValues
 
 _IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 

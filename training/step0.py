@@ -8,9 +8,9 @@ and where the policy is its own reference, DPO's loss is ln 2 whatever the pairs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.examples import SIDES, Example
 from training.logprobs import Compute
-from training.pair_values import PairValues
+from training.rows.examples import SIDES, Example
+from training.rows.pair_values import PairValues
 
 # |trainer - formula| of the mean loss, in units of max(1, loss).
 _LOSS_TOLERANCE: dict[Compute, float] = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -32,7 +32,7 @@ class Step0Report:
         pairs: Pairs in the first batch.
         stored_answers: Answers whose generator's log-probs were recomputed; 0 where no pair holds any.
         stored_max_difference: Largest difference among them in nats a token; None where there are none.
-        metrics: All metrics of the first batch (`training.metrics`) before training, as the trainer computes them.
+        metrics: All metrics of the first batch (`training.watching.metrics`) before training, by the trainer.
     """
 
     expected_loss: float

@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 import numpy as np
 import pyarrow as pa
 
-from training.adapter import put_adapter
-from training.checked import count_checked
 from training.checkpoints import FOLDER
-from training.concerns import Course, find_concerns
-from training.contract import check_tokenizer
-from training.distributed import check_loss, in_one_file, is_first, together, wait_for_all
-from training.examples import Example, Examples, Rendering, build_examples, longest_sequence
 from training.first_batch import FirstBatch, check_first_batch
-from training.holdout import Division, hold_out, take_train_split
 from training.job import Preparing, Progress, TrainingJob, TrainingResult
 from training.losses.catalogue import LOSSES
-from training.metric_log import MetricLog
-from training.mismatched import add_mismatched, mismatched_logprobs
 from training.objective import Objective
 from training.order import Order, number_prompts
-from training.pair_numbers import check_numbers
-from training.policy import configs_kept, load_tokenizer, read_limits, write_policy
+from training.policies.adapter import put_adapter
+from training.policies.policy import configs_kept, load_tokenizer, read_limits, write_policy
 from training.prefix.sharing import share_prompts
-from training.reference import load_weights, pair_logprobs, reference_pass, reference_values
-from training.reference_store import ReferenceFacts
+from training.processes.distributed import check_loss, in_one_file, is_first, together, wait_for_all
+from training.reference.reference import load_weights, pair_logprobs, reference_pass, reference_values
+from training.reference.reference_store import ReferenceFacts
+from training.rows.checked import count_checked
+from training.rows.contract import check_tokenizer
+from training.rows.examples import Example, Examples, Rendering, build_examples, longest_sequence
+from training.rows.holdout import Division, hold_out, take_train_split
+from training.rows.mismatched import add_mismatched, mismatched_logprobs
+from training.rows.pair_numbers import check_numbers
 from training.step0 import Step0Report
+from training.watching.concerns import Course, find_concerns
+from training.watching.metric_log import MetricLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from training.holdout_watch import HoldoutWatch
+    from training.watching.holdout_watch import HoldoutWatch
 
 _log = logging.getLogger(__name__)
 
@@ -139,9 +139,9 @@ def _fit(
     """Compute the reference, train after the check of the first batch, write the policy."""
     from training.arguments import trainer_arguments
     from training.pair_dataset import pair_dataset
-    from training.step_log import CheckpointSteps, StepLog
-    from training.step_speed import StepSpeed, StepTokens
     from training.trainer import PairTrainer
+    from training.watching.step_log import CheckpointSteps, StepLog
+    from training.watching.step_speed import StepSpeed, StepTokens
 
     examples = pairs.all
     objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
@@ -185,7 +185,7 @@ def _watch(
     job: TrainingJob, pairs: Division, log: MetricLog, model: Any, evaluate: Callable[[list[int]], dict[str, float]]
 ) -> "list[HoldoutWatch]":
     """Make the callback that evaluates held-out pairs, none where the recipe holds none out."""
-    from training.holdout_watch import HoldoutWatch
+    from training.watching.holdout_watch import HoldoutWatch
 
     if job.config.holdout is None:
         return []

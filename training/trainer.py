@@ -19,17 +19,17 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from training.adapter import keep_float32
 from training.checkpoints import Checkpoints, Memory
-from training.distributed import filled_up, gather
 from training.losses.loss import Moment
 from training.losses.pairs import Pairs, Side
-from training.metrics import StepMetrics
 from training.objective import Objective
 from training.order import Order
 from training.pair_dataset import PairCollator
+from training.policies.adapter import keep_float32
 from training.prefix.forward import add_shared_forward
-from training.step_log import diverged
+from training.processes.distributed import filled_up, gather
+from training.watching.metrics import StepMetrics
+from training.watching.step_log import diverged
 
 _NO_WEIGHT = 1e-300  # a micro-batch of nothing but filling rows has the loss 0
 

@@ -13,7 +13,7 @@ from generation.transformers_engine import TransformersEngine
 from generation.vllm_limits import reserved_rank
 from judging.config import RewardModelConfig
 from judging.reward_model import RewardModel
-from training.policy import load_policy
+from training.policies.policy import load_policy
 
 # peft asks transformers for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

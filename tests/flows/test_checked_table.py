@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from flows.checked_table import checked_lines, print_checked
-from training.checked import Checked
-from training.reference_store import ReferenceFacts
+from training.reference.reference_store import ReferenceFacts
+from training.rows.checked import Checked
 
 CHECKED = Checked(
     prompts=3, held_out_prompts=1, bos_tokens=[1], prompts_compared=4, generator_ids=8, retokenized=2, merges=1,

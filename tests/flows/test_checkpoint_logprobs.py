@@ -9,7 +9,7 @@ from generation.render import load_tokenizer, render_prompt, tokenizer_identity
 from judging.judge import Item
 from judging.model_config import CheckpointConfig
 from training.logprobs import sequence_logprobs
-from training.policy import load_policy
+from training.policies.policy import load_policy
 
 EOS = 2
 QUESTION = [{"role": "user", "content": "What is two plus two?"}]

@@ -19,7 +19,7 @@ from judging.pairing.exports import export_pairs
 from judging.reward_model import RewardModel
 from judging.schema import PAIRS
 from tests.command_line import Prefloop
-from training.reward_config import RewardTrainingConfig
+from training.fits.reward_config import RewardTrainingConfig
 
 
 def pair(number: int, **columns) -> dict:

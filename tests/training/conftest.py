@@ -11,8 +11,8 @@ from generation.identity import hash_token_ids
 from generation.render import load_tokenizer, render_prompt, tokenizer_identity
 from judging.schema import PAIRS
 from training.config import TrainingConfig
-from training.examples import Rendering
 from training.job import TrainingJob
+from training.rows.examples import Rendering
 
 EOS = 2
 

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from generation.engine import PolicyFiles
 from generation.render import render_prompt
-from training.checked import count_checked
-from training.examples import build_examples
-from training.policy import PolicyLimits, load_policy, load_tokenizer, write_policy
+from training.policies.policy import PolicyLimits, load_policy, load_tokenizer, write_policy
+from training.rows.checked import count_checked
+from training.rows.examples import build_examples
 from training.train import train
 
 EOS = 2

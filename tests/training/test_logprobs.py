@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.logprobs import sequence_logprobs
-from training.policy import load_policy
+from training.policies.policy import load_policy
 
 PROMPTS = [[1, 3, 50, 4], [1, 3, 60, 61, 62, 4], [1, 4], [1, 3, 50, 4]]
 ANSWERS = [[70, 71, 2], [80], [90, 91, 92, 93, 94, 2], [72, 2]]

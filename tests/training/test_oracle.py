@@ -14,7 +14,7 @@ from training.losses.catalogue import LOSSES
 from training.losses.logistic import DpoConfig
 from training.losses.loss import Moment
 from training.losses.pairs import Pairs, Side
-from training.policy import load_policy
+from training.policies.policy import load_policy
 from training.train import train
 
 REWARDS = np.array([0.3, -0.8, 1.1, 0.0, -0.2])

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training.examples import Answer, Example
-from training.pair_values import PairValues
+from training.rows.examples import Answer, Example
+from training.rows.pair_values import PairValues
 from training.step0 import StoredDifference, check_loss, check_stored
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from generation.engine import PolicyFiles
 from generation.render import load_tokenizer, tokenizer_identity
 from training.order import Order
-from training.policy import load_policy
+from training.policies.policy import load_policy
 from training.train import train
 
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ import logging
 from typing import TYPE_CHECKING, Any  # Any: models of untyped libraries
 
 from training.config import TrainingConfig
-from training.examples import Example
 from training.prefix.support import why_not_shared
+from training.rows.examples import Example
 
 if TYPE_CHECKING:
     from training.trainer import PairTrainer

@@ -16,17 +16,17 @@ from transformers import (
     Qwen3Config,
 )
 
-from training.adapter import put_adapter
 from training.arguments import trainer_arguments
 from training.config import LoraConfig, TrainingConfig
-from training.examples import Answer, Example
 from training.losses.catalogue import LOSSES
 from training.objective import Objective
 from training.order import Order
 from training.pair_dataset import ReferenceValues, pair_dataset
-from training.pair_values import PairValues
+from training.policies.adapter import put_adapter
 from training.prefix.logprobs import shared_token_logprobs
 from training.prefix.support import why_not_shared
+from training.rows.examples import Answer, Example
+from training.rows.pair_values import PairValues
 from training.trainer import PairTrainer
 
 VOCABULARY = 64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.logprobs import token_logprobs
-from training.policy import load_policy
+from training.policies.policy import load_policy
 from training.prefix.logprobs import shared_token_logprobs
 
 PROMPTS = [[1, 3, 50, 4], [1, 3, 60, 61, 62, 4], [1, 4], [1, 3, 50, 4], [1, 3, 50, 4]]

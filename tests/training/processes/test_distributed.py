@@ -1,0 +1,106 @@
+"""A training by two real processes, started as the command line starts it."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from training.config import TrainingConfig
+from training.losses.catalogue import LOSSES
+from training.objective import Objective
+from training.processes.distributed import check_devices, check_loss, share_out, together
+from training.processes.distributed_config import DistributedConfig, micro_batch_size
+from training.train import train
+
+FIELDS = {
+    "batch_size": 4, "micro_batch_size": 1, "epochs": 2, "learning_rate": 1e-3, "lr_schedule": "constant",
+    "warmup_share": 0, "threads": 1,
+}  # fmt: skip
+SAME = ("loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "num_tokens")
+
+
+def values(metrics):
+    found = {}
+    for row in metrics.to_pylist():
+        found.setdefault(row["name"], []).append(row["value"])
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one_though_the_last_batch_is_uneven(
+    prefloop, job, vary, pairs, start, tmp_path
+):
+    eleven = pairs.slice(0, 11)
+    pq.write_table(eleven, tmp_path / "pairs.parquet")
+    settings = [f"--set={name}={value}" for name, value in FIELDS.items()] + ["--set=distributed.processes=2"]
+    files = ["--input", str(tmp_path / "pairs.parquet"), "--model", start.model, "--output", str(tmp_path / "two")]
+    printed = prefloop("train", *files, "--seed", "3", "--json", *settings)
+
+    assert json.loads(printed.stdout)["pairs_trained"] == 11
+    two = values(pq.read_table(tmp_path / "two" / "part-00000.parquet"))
+    one = values(train(vary(job, FIELDS, pairs=eleven), lambda *_: None).metrics)
+    assert len(two["loss"]) == len(one["loss"]) == 1 + 6
+    for name in SAME:
+        assert two[name] == pytest.approx(one[name], abs=1e-4), name
+    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_training_that_a_launcher_has_started_too_seldom_says_so(job, vary):
+    with pytest.raises(ValueError, match=r"processes is 2, but the launcher has started 1 process\(es\): `torchrun"):
+        train(vary(job, {"distributed": {"processes": 2}}), lambda *_: None)
+
+
+def test_a_launcher_that_started_more_than_the_recipe_says_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match=r"processes is not set, but the launcher has started 4"), together(None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("micro", "batch", "processes", "found"),
+    [(None, 32, 1, 32), (4, 32, 1, 4), (None, 32, 4, 8), (8, 32, 4, 8), (2, 32, 4, 2)],
+)
+def test_a_process_computes_its_share_of_a_batch_at_most(micro, batch, processes, found):
+    assert micro_batch_size(micro, batch, processes) == found
+
+
+def test_batches_that_can_not_be_shared_out_name_the_fields():
+    with pytest.raises(ValueError, match=r"batch_size is 6, which distributed.processes = 4 do not divide.*8 would do"):
+        micro_batch_size(None, 6, 4)
+    with pytest.raises(
+        ValueError, match=r"micro_batch_size is 4, which does not divide batch_size / distributed.processes = 8 / 4"
+    ):
+        micro_batch_size(4, 8, 4)
+
+
+def test_strategies_for_gpus_are_refused_on_a_cpu():
+    for strategy in ("fsdp2", "zero2", "zero3"):
+        with pytest.raises(ValueError, match=f"distributed.strategy is {strategy}, which shares work out to GPUs"):
+            check_devices(DistributedConfig(processes=2, strategy=strategy))
+    check_devices(DistributedConfig(processes=2))
+
+
+def test_losses_over_a_whole_batch_want_one_process():
+    for name in ("aot", "bco"):
+        config = TrainingConfig.model_validate({"loss": {"name": name}}).loss
+        with pytest.raises(ValueError, match=r"training.distributed: with this loss .* which lie in other processes"):
+            check_loss(Objective(LOSSES[name], config), DistributedConfig(processes=2))
+        check_loss(Objective(LOSSES[name], config), None)
+
+
+def test_work_of_one_process_is_done_in_one_go():
+    assert share_out([3, 1, 2], lambda rows: [10 * row for row in rows]) == [30, 10, 20]
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "zero2", "zero3", "multi_gpu"])
+def test_accelerate_reads_the_shipped_files(name):
+    from accelerate.commands.config import load_config_from_file
+
+    file = (DistributedConfig(processes=2, strategy="zero2").file).with_name(f"{name}.yaml")
+    config = load_config_from_file(str(file))
+    stage = {"zero2": 2, "zero3": 3}.get(name)
+    assert config.distributed_type == {"fsdp2": "FSDP", "multi_gpu": "MULTI_GPU"}.get(name, "DEEPSPEED")
+    assert stage is None or config.deepspeed_config["zero_stage"] == stage
+    assert name != "fsdp2" or config.fsdp_config["fsdp_version"] == 2
+    assert "Untested" in file.read_text()

@@ -1,0 +1,1 @@
+"""Beside preference training: first policies (SFT) and reward models."""

@@ -1,0 +1,1 @@
+"""Policies as files: load, save, merge, average and describe them."""

@@ -1,0 +1,1 @@
+"""The reference policy's log-probs: whose, from where, and where they are kept."""

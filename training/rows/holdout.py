@@ -1,0 +1,88 @@
+"""Which pairs are trained on: those of the train split, less those of the prompts that are held out.
+
+Held-out pairs tell whether preference accuracy rises on prompts that training has not seen. Prompts are drawn by a hash
+of their id and the seed, so that a prompt stays held out whatever pairs come along, in every round of a run.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any  # rows of a table
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from generation.schema import CONTEXT_CHARS, DROPS
+from training.config import HoldoutConfig
+from training.rows.examples import Example
+
+
+@dataclass(frozen=True)
+class TrainSplit:
+    """The rows of a PAIRS table that may be trained on, and the others with the DROPS schema."""
+
+    pairs: pa.Table
+    drops: pa.Table
+
+
+@dataclass(frozen=True)
+class Division:
+    """Pairs to train on and pairs held out, both in the order they came; no prompt is in both."""
+
+    trained: list[Example]
+    held_out: list[Example]
+
+    @property
+    def all(self) -> list[Example]:
+        """The pairs to train on, then those held out."""
+        return [*self.trained, *self.held_out]
+
+
+def take_train_split(pairs: pa.Table) -> TrainSplit:
+    """Leave out the pairs of other splits; a pair without a split may be trained on.
+
+    Raises:
+        ValueError: A prompt is in the train split and in another one.
+    """
+    in_train = pc.fill_null(pc.equal(pairs["split"], "train"), True)  # type: ignore[reportAttributeAccessIssue]
+    if all(in_train.to_pylist()):
+        return TrainSplit(pairs, DROPS.empty_table())
+    train, others = pairs.filter(in_train), pairs.filter(pc.invert(in_train)).to_pylist()  # type: ignore[reportAttributeAccessIssue]
+    trained_prompts = set(train["prompt_id"].to_pylist())
+    for row in others:
+        if row["prompt_id"] in trained_prompts:
+            raise ValueError(
+                f"pair {row['pair_id']} is in the split {row['split']}, but other pairs of its prompt "
+                f"{row['prompt_id']} are to be trained on: give all pairs of a prompt the same split"
+            )
+    return TrainSplit(train, pa.Table.from_pylist([_drop(row) for row in others], schema=DROPS))
+
+
+def hold_out(examples: list[Example], config: HoldoutConfig | None, seed: int) -> Division:
+    """Divide pairs by their prompts; None holds none out.
+
+    Raises:
+        ValueError: No prompt is held out, or none is left.
+    """
+    if config is None:
+        return Division(examples, [])
+    held = {prompt: is_held_out(prompt, config.share, seed) for prompt in {one.prompt for one in examples}}
+    if all(held.values()) or not any(held.values()):
+        n, word, fix = (0, "none", "raise") if not any(held.values()) else (len(held), "all", "lower")
+        raise ValueError(
+            f"training.holdout.share is {config.share}, which holds out {word} of the {len(held)} prompts with pairs "
+            f"({n / len(held):.0%}): {fix} it, give more prompts, or leave training.holdout out"
+        )
+    return Division([one for one in examples if not held[one.prompt]], [one for one in examples if held[one.prompt]])
+
+
+def is_held_out(prompt: str, share: float, seed: int) -> bool:
+    """Say whether a prompt is among the share that is held out."""
+    digest = hashlib.blake2b(f"holdout {seed} {prompt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 < share
+
+
+def _drop(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "pair", "id": row["pair_id"], "stage": "training", "step": "split", "reason": "not_train_split",
+        "value": None, "threshold": None, "context": row["chosen"][:CONTEXT_CHARS].replace("\n", " "),
+    }  # fmt: skip
