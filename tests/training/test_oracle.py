@@ -13,7 +13,9 @@ from generation.render import load_tokenizer, render_prompt
 from training.losses.catalogue import LOSSES
 from training.losses.logistic import DpoConfig
 from training.losses.loss import Moment
+from training.losses.noisy_labels import RobustConfig
 from training.losses.pairs import Pairs, Side
+from training.losses.shapes import IpoConfig
 from training.policies.policy import load_policy
 from training.train import train
 
@@ -38,9 +40,9 @@ def pairs_of(logits):
     return Pairs(*sides)
 
 
-def minimise(config):
+def minimise(config, better=BETTER):
     """Minimise the expected loss over all categorical policies; give the best one."""
-    weights = torch.tensor([BETTER[pair] for pair in ORDERED])
+    weights = torch.tensor([better[pair] for pair in ORDERED])
     logits = torch.zeros(5, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logits], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
 
@@ -56,6 +58,18 @@ def minimise(config):
 
 def test_dpo_finds_the_closed_form():
     found = minimise(DpoConfig(name="dpo", beta=BETA))
+    assert found == pytest.approx(normal(REFERENCE * np.exp(REWARDS / BETA)), abs=1e-6)
+
+
+def test_ipo_finds_the_closed_form():
+    found = minimise(IpoConfig(name="ipo", beta=BETA))
+    against_a_random_one = BETTER.mean(axis=1)
+    assert found == pytest.approx(normal(REFERENCE * np.exp(against_a_random_one / BETA)), abs=1e-6)
+
+
+def test_robust_dpo_finds_it_from_labels_that_are_flipped_at_its_rate():
+    flipped = 0.9 * BETTER + 0.1 * BETTER.T
+    found = minimise(RobustConfig(name="robust", beta=BETA, epsilon=0.1), flipped)
     assert found == pytest.approx(normal(REFERENCE * np.exp(REWARDS / BETA)), abs=1e-6)
 
 
