@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from benchmarks.training_arms import Pairs, Setting
 
 MOST_LOSS_DIFFERENCE = 1e-4
-BODY = {"vocab_size": 2048, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 8}
+BODY = {"vocab_size": 2048, "hidden_size": 384, "intermediate_size": 1664, "num_hidden_layers": 8}
 HEAD = {"vocab_size": 32768, "hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 5}
 LARGE = {"vocab_size": 32768, "hidden_size": 1536, "intermediate_size": 4096, "num_hidden_layers": 26}
 
