@@ -223,7 +223,7 @@ def _small(case: Case) -> Case:
 def _circumstances(device: str) -> dict[str, Any]:
     packages = ("torch", "trl", "transformers", "accelerate")
     return {
-        "command": "python benchmarks/training.py " + " ".join(sys.argv[1:]),
+        "command": "python benchmarks/training.py",  # each case can be run by itself with --only
         "device": device,
         "threads": 1,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
