@@ -20,7 +20,7 @@ def trainer_arguments(config: TrainingConfig, loss: dict[str, Any], seed: int, o
         seed: Of everything that TRL draws.
         output: Folder for checkpoints.
     """
-    arguments = DPOConfig(
+    return DPOConfig(
         output_dir=output,
         **loss,
         learning_rate=config.learning_rate,
@@ -49,7 +49,3 @@ def trainer_arguments(config: TrainingConfig, loss: dict[str, Any], seed: int, o
         ddp_find_unused_parameters=False,  # an adapter's base has no gradients, which is not what the search is for
         ddp_timeout=int(PATIENCE.total_seconds()),
     )
-    # With several GPUs in sight transformers would wrap the model in DataParallel and multiply the batch by their
-    # number, and TRL refuses that. No argument says otherwise; one process uses one GPU, the first.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments

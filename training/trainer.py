@@ -6,36 +6,36 @@ that neither changes with memory settings. TRL's own loss is trained on where it
 else the formula takes its place, on the same log-probs.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any  # TRL and transformers are untyped
 
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from training.checkpoints import Checkpoints, Memory
+from training.checkpoints import Memory
 from training.losses.loss import Moment
 from training.losses.pairs import Pairs, Side
 from training.objective import Objective
 from training.order import Order
+from training.ordered_trainer import PAIRS_FIX, OrderedTrainer
 from training.pair_dataset import PairCollator
 from training.policies.adapter import keep_float32
 from training.prefix.forward import add_shared_forward
 from training.processes.distributed import filled_up, gather
 from training.watching.metrics import StepMetrics
-from training.watching.step_log import diverged
 
 _NO_WEIGHT = 1e-300  # a micro-batch of nothing but filling rows has the loss 0
 
 
-class PairTrainer(DPOTrainer):
+class PairTrainer(OrderedTrainer, DPOTrainer):
     """Trains on the first rows of a `pair_dataset`, as many as its order has; stops where a loss is not a number."""
+
+    _named = "pairs"
+    _fix = PAIRS_FIX
 
     def __init__(
         self,
@@ -49,52 +49,39 @@ class PairTrainer(DPOTrainer):
     ) -> None:
         self._policy = model
         self._objective = objective
-        self._order = order
-        self._pair_ids: list[str] = dataset["pair_id"][:]
         self._weights = torch.tensor(dataset["weight"][:], dtype=torch.float64)
-        self._rows_in_step: list[int] = []
         self._dataset = dataset
+        self._collator = PairCollator(pad_token_id=tokenizer.pad_token_id)
         self._steps = {"train": StepMetrics(), "eval": StepMetrics()}
         initial = objective.loss.initial
         self.loss_state = dict(initial(objective.config)) if initial else {}
-        self.checkpoints = Checkpoints(
-            Path(str(arguments.output_dir)),
-            {
-                "loss": Memory(lambda: self.loss_state, lambda state: setattr(self, "loss_state", state)),
-                "tokens": Memory(
-                    lambda: self._total_train_tokens, lambda count: setattr(self, "_total_train_tokens", count)
-                ),
-            },
-        )
         super().__init__(
+            order,
+            dataset["pair_id"][:],
             model=model,
             args=arguments,
-            data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
+            data_collator=self._collator,
             train_dataset=filled_up(dataset.select(range(order.rows)), arguments.per_device_train_batch_size),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
-        self.remove_callback(PrinterCallback)  # transformers adds it where its progress bar is off
+        self.checkpoints.memories["loss"] = Memory(
+            lambda: self.loss_state, lambda state: setattr(self, "loss_state", state)
+        )
         if isinstance(model, PeftModel):
             model.delete_adapter("ref")  # TRL's copy to compute a reference with; ours is in the columns
             keep_float32(model)
 
-    @property
-    def rows_in_step(self) -> list[int]:
-        """Row numbers of the optimiser step under way; one below 0 stands for no pair."""
-        return self._rows_in_step
-
-    def diverged(self, what: str, step: int, rows: list[int] | None = None) -> ValueError:
-        """Give the error of a training that went wrong, on all rows of the step under way or on some."""
-        names = [self._pair_ids[row] for row in (self._rows_in_step if rows is None else rows) if row >= 0]
-        return diverged(what, step, names, self.checkpoints.newest())
+    def row_numbers(self, batch: Any) -> list[int]:
+        """Give the row numbers of a batch of pairs."""
+        return batch["extras"]["row"].tolist()
 
     def share_prompts(self) -> None:
         """Compute each prompt of a batch once for all its answers; before anything else is asked of the trainer."""
         model = self._policy.get_base_model() if isinstance(self._policy, PeftModel) else self._policy
         outputs = ("log_probs", "entropy", "mean_logits", "is_top1")
         add_shared_forward(model, (*outputs, "log_sum_sq_probs") if self.use_weighting else outputs)
-        self.data_collator.share_prompts = True
+        self._collator.share_prompts = True
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:  # noqa: ARG002
         return dataset
@@ -102,29 +89,9 @@ class PairTrainer(DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:  # noqa: ARG002
         return dataset
 
-    def _send_telemetry(self) -> None:
-        """Send nothing to anyone."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> "_EpochOrder":  # noqa: ARG002
-        self._epoch_order = _EpochOrder(self._order, len(self.train_dataset))
-        return self._epoch_order
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Set the epoch where accelerate can't: it loses the sampler of several processes when it skips batches."""
-        self._epoch_order.set_epoch(kwargs["epoch"])
-        super()._run_epoch(*args, **kwargs)
-
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Remember which rows the next optimiser step is made of."""
-        batches, n_items = super().get_batch_samples(*args, **kwargs)
-        own = [row for batch in batches for row in batch["extras"]["row"].tolist()]
-        self._rows_in_step = [row for rows in gather(own) for row in rows if row >= 0]
-        return batches, n_items
-
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """Compute the mean loss of a micro-batch; in training, weighted by its share of the step's weight."""
         extras = inputs.pop("extras")
-        rows = extras["row"].cpu()
         recorder: Any = _Recorder(model)
         loss = super()._compute_loss(recorder, inputs, return_outputs)
         self._discount_tokens(inputs["attention_mask"], extras["row"])
@@ -135,13 +102,12 @@ class PairTrainer(DPOTrainer):
             losses = objective.loss.formula(pairs, objective.config, moment)
             loss = (losses * weights).sum() / weights.sum().clamp(min=_NO_WEIGHT)
         self._note(pairs, extras)
-        if not torch.isfinite(loss):
-            raise self.diverged(f"the loss is {loss.item()}", self.state.global_step + 1, rows.tolist())
+        self.check_loss(loss, extras["row"].tolist())
         if not self._policy.training:
             return loss
         if objective.loss.move is not None:
             self.loss_state = dict(objective.loss.move(_without_gradient(pairs), objective.config, moment))
-        share = float(weights.sum() / self._weights[self._rows_in_step].sum())
+        share = float(weights.sum() / self._weights[self.rows_in_step].sum())
         # The base class divides by the number of micro-batches, and processes average their gradients; the last
         # micro-batch of an epoch may be a small one, and some of its rows may only fill it up.
         return loss * (share * self.current_gradient_accumulation_steps * self.accelerator.num_processes)
@@ -157,31 +123,6 @@ class PairTrainer(DPOTrainer):
         if self._policy.training and self._metrics["train"]:
             self._steps["train"].settle(self._metrics["train"])
         super().log(logs, start_time)
-
-    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
-        """Stop before the optimiser spoils the weights with a gradient that is not a number."""
-        norm: Any = super()._get_grad_norm(*args, **kwargs)
-        if not math.isfinite(norm):
-            raise self.diverged(f"the gradient is {float(norm)}", self.state.global_step + 1)
-        return norm
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint that is whole or does not count; none after the last step, which would be followed."""
-        if self.control.should_training_stop:
-            return
-        with self.checkpoints.writing(self.state.global_step, mark=self.is_world_process_zero()):
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write weights or adapter, without a tokenizer, pickled arguments, or a question to the Hub by peft."""
-        if self.args.should_save:
-            model: Any = self.accelerator.unwrap_model(self.model)
-            options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-            model.save_pretrained(str(output_dir), state_dict=state_dict, **options)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write no card into checkpoints."""
 
     def evaluate_rows(self, rows: list[int]) -> dict[str, float]:
         """Compute the loss and the metrics of some rows as in training, in eval mode, without training.
@@ -249,25 +190,6 @@ class PairTrainer(DPOTrainer):
 def _without_gradient(pairs: Pairs) -> Pairs:
     chosen, rejected = (replace(side, tokens=side.tokens.detach()) for side in (pairs.chosen, pairs.rejected))
     return replace(pairs, chosen=chosen, rejected=rejected)
-
-
-class _EpochOrder(torch.utils.data.Sampler[int]):
-    """An `Order` as a sampler; the training loop calls `set_epoch`."""
-
-    def __init__(self, order: Order, rows: int) -> None:
-        self._order = order
-        self._rows = rows  # with those that fill up the last batch
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[int]:
-        yield from self._order.of_epoch(self._epoch).tolist()
-        yield from range(self._order.rows, self._rows)
 
 
 class _Recorder:

@@ -139,9 +139,8 @@ def _fit(
     """Train after the check of the first batch, write the model."""
     from training.fits.fit_arguments import fit_arguments
     from training.fits.fit_holdout import HeldOutLog
-    from training.fits.fit_trainer import FitLog
     from training.fits.reward_trainer import PreferenceRewardTrainer
-    from training.watching.step_log import CheckpointSteps
+    from training.watching.step_log import CheckpointSteps, StepLog
 
     config = job.config
     model = load_reward_model(job.start, job.seed)
@@ -153,7 +152,10 @@ def _fit(
     expected = _mean_loss(model, first, config)
     trained = model if config.lora is None else put_reward_adapter(model, config.lora, job.seed)
     arguments = fit_arguments(config, job.seed, str(job.output / FOLDER))
-    callbacks = [FitLog(log_step), CheckpointSteps(config.checkpoint_steps)]
+    callbacks = [
+        StepLog(log_step, lambda what, step: trainer.diverged(what, step)),
+        CheckpointSteps(config.checkpoint_steps),
+    ]
     padded = _with_pad(tokenizer, padding)
     use_cache = model.config.use_cache
     trainer = PreferenceRewardTrainer(trained, padded, fitted, config, arguments, order, callbacks)

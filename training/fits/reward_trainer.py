@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
-from training.fits.fit_trainer import OrderedTrainer
+from training.fits.fit_trainer import FitTrainer
 from training.fits.reward_config import RewardTrainingConfig
 from training.fits.reward_examples import RewardExample
 from training.fits.reward_loss import bradley_terry
@@ -47,7 +47,7 @@ class RewardCollator(DataCollatorForPreference):
         return super().torch_call(examples) | others
 
 
-class PreferenceRewardTrainer(OrderedTrainer, RewardTrainer):
+class PreferenceRewardTrainer(FitTrainer, RewardTrainer):
     """Trains on a `reward_dataset`; stops where a loss is not a number."""
 
     def __init__(
@@ -62,6 +62,7 @@ class PreferenceRewardTrainer(OrderedTrainer, RewardTrainer):
     ) -> None:
         self._center = config.center_rewards_coefficient
         self._weights = torch.tensor([one.weight for one in examples], dtype=torch.float64)
+        self.shares = []
         super().__init__(
             order,
             [one.pair_id for one in examples],

@@ -139,9 +139,8 @@ def _fit(
     """Train after the check of the first batch, write the policy; give the loss before the first step."""
     from training.fits.fit_arguments import fit_arguments
     from training.fits.fit_holdout import HeldOutLog
-    from training.fits.fit_trainer import FitLog
     from training.fits.sft_trainer import CompletionTrainer
-    from training.watching.step_log import CheckpointSteps
+    from training.watching.step_log import CheckpointSteps, StepLog
 
     config = job.config
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
@@ -153,7 +152,10 @@ def _fit(
     with configs_kept(model):
         trained: Any = model if config.lora is None else put_adapter(model, config.lora, job.seed)
         arguments = fit_arguments(config, job.seed, str(job.output / FOLDER))
-        callbacks = [FitLog(log_step), CheckpointSteps(config.checkpoint_steps)]
+        callbacks = [
+            StepLog(log_step, lambda what, step: trainer.diverged(what, step)),
+            CheckpointSteps(config.checkpoint_steps),
+        ]
         trainer = CompletionTrainer(trained, padded, fitted, arguments, order, callbacks)
         if measured:
             trainer.add_callback(HeldOutLog(lambda: trainer.measure(measured), config.holdout_every_steps, log_step))

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from training.fits.fit_trainer import OrderedTrainer
+from training.fits.fit_trainer import FitTrainer
 from training.fits.sft_examples import SftExample
 from training.order import Order
 
@@ -40,7 +40,7 @@ class RowCollator(DataCollatorForLanguageModeling):
         return super().torch_call(examples) | {"row": torch.tensor([example["row"] for example in examples])}
 
 
-class CompletionTrainer(OrderedTrainer, SFTTrainer):
+class CompletionTrainer(FitTrainer, SFTTrainer):
     """Trains on an `sft_dataset`; stops where a loss is not a number."""
 
     def __init__(
@@ -52,6 +52,7 @@ class CompletionTrainer(OrderedTrainer, SFTTrainer):
         order: Order,
         callbacks: list[TrainerCallback],
     ) -> None:
+        self.shares = []
         super().__init__(
             order,
             [example.candidate_id for example in examples],

@@ -6,7 +6,7 @@ from typing import Any  # transformers is untyped
 
 from transformers import TrainerCallback
 
-from training.checkpoints import Checkpoint, steps_between
+from training.checkpoints import steps_between
 from training.job import Progress
 
 
@@ -49,13 +49,3 @@ class CheckpointSteps(TrainerCallback):
         every = steps_between(self._checkpoint_steps, state.max_steps)
         if state.global_step % every == 0 and state.global_step < state.max_steps:
             control.should_save = True
-
-
-def diverged(what: str, step: int, pair_ids: list[str], last: Checkpoint | None) -> ValueError:
-    """Give the error of a training that went wrong at a step, on some pairs."""
-    kept = f"the last checkpoint, of step {last.step}, lies in {last.folder}" if last else "there is no checkpoint yet"
-    return ValueError(
-        f"training diverged: {what} at step {step}, on the pairs {', '.join(pair_ids)}; {kept}. Look at these pairs, "
-        "lower training.learning_rate or raise training.warmup_share; where a loss may rise that far, raise "
-        "training.explode_factor"
-    )

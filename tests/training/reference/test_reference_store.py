@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import reference_store
+from training.reference import reference_store
 from training.reference.reference_store import Span, compute_rows, read_rows
 
 
