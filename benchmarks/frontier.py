@@ -32,7 +32,7 @@ SETTINGS: dict[str, list[dict]] = {
     "Unlikelihood": [{"name": "unlikelihood", "alpha": alpha} for alpha in (0.05, 0.1, 0.5)],
     "Preferred-FT": [{"name": "preferred_ft"}],
 }
-EPOCHS = (1, 3, 8)
+EPOCHS = (1, 4)
 
 
 @dataclass(frozen=True)

@@ -173,15 +173,6 @@ class Recipe(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=Tr
             )
         return self
 
-    @model_validator(mode="after")
-    def _batches_divide(self) -> "Recipe":
-        micro = self.training.micro_batch_size
-        if micro is not None and self.training.batch_size % micro:
-            raise ValueError(
-                f"training.micro_batch_size {micro} must divide training.batch_size {self.training.batch_size}"
-            )
-        return self
-
 
 def load_recipe(path: Path, overrides: list[str] = []) -> Recipe:  # noqa: B006  never changed
     """Read, override and check a recipe.

@@ -116,10 +116,18 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
         return self.dtype if self.lora and self.lora.quantize else None
 
     @model_validator(mode="after")
-    def _keep_batches_whole(self) -> Self:
-        """Refuse to split the batches of a loss that looks at all pairs of one."""
+    def _share_batches_out(self) -> Self:
+        """Refuse batches that can't be split into equal parts, and to split those of a loss over all pairs of one."""
+        _ = self.pairs_at_once  # raises
         micro, loss = self.micro_batch_size, self.loss
-        if micro is not None and micro < self.batch_size and LOSSES[loss.name].whole_batch(loss):
+        whole_batch = LOSSES[loss.name].whole_batch(loss)
+        if self.distributed and (whole_batch or LOSSES[loss.name].move):
+            of = "the other pairs of its batch" if whole_batch else "the pairs before it"
+            raise ValueError(
+                f"distributed: with loss {loss.name} a pair's loss depends on {of}, which lie in other processes: leave "
+                "the field out, or take another loss"
+            )
+        if micro is not None and micro < self.batch_size and whole_batch:
             raise ValueError(
                 f"micro_batch_size is {micro}, below batch_size = {self.batch_size}, but loss {loss.name} looks at all "
                 "pairs of a batch at once: leave micro_batch_size out, or lower batch_size"

@@ -11,7 +11,6 @@ from training.config import TrainingConfig
 from training.logprobs import Compute
 from training.losses.loss import Loss
 from training.policies.policy import Policy
-from training.processes.distributed_config import micro_batch_size
 from training.reference.reference_choice import check_reference
 from training.reference.reference_store import ReferenceFacts
 from training.rows.checked import Checked
@@ -49,8 +48,8 @@ class TrainingJob:
             in this number format alone; None = they are computed for this training only.
 
     Raises:
-        ValueError: micro_batch_size does not divide batch_size, the start policy has an adapter and the recipe none,
-            or the recipe's reference does not go with its loss.
+        ValueError: The start policy has an adapter and the recipe none, or the recipe's reference does not go with its
+            loss.
     """
 
     pairs: pa.Table
@@ -66,8 +65,6 @@ class TrainingJob:
     reference_rows: Path | None = None
 
     def __post_init__(self) -> None:
-        config = self.config
-        micro_batch_size(config.micro_batch_size, config.batch_size, config.processes)  # raises
         if self.start.adapter is not None and self.config.lora is None:
             raise ValueError("the start policy has a LoRA adapter: set training.lora to go on with it")
         check_reference(self.config)

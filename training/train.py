@@ -20,7 +20,7 @@ from training.order import Order, number_prompts
 from training.policies.adapter import put_adapter
 from training.policies.policy import configs_kept, load_tokenizer, read_limits, write_policy
 from training.prefix.sharing import share_prompts
-from training.processes.distributed import check_loss, in_one_file, is_first, together, wait_for_all
+from training.processes.distributed import in_one_file, is_first, together, wait_for_all
 from training.reference.reference import load_weights, pair_logprobs, reference_pass, reference_values
 from training.reference.reference_store import ReferenceFacts
 from training.rows.checked import count_checked
@@ -145,7 +145,6 @@ def _fit(
 
     examples = pairs.all
     objective = Objective(LOSSES[job.config.loss.name], job.config.loss)
-    check_loss(objective, job.config.distributed)
     padded: Any = copy.deepcopy(tokenizer)  # the saved one keeps its own pad token, or none
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
     pad_id = padded.pad_token_id

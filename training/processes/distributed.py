@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast  # Any: objects that travel between processes, untyped libraries
 
-from training.objective import Objective
 from training.processes.distributed_config import DistributedConfig
 
 if TYPE_CHECKING:
@@ -57,22 +56,6 @@ def check_devices(distributed: DistributedConfig) -> None:
         raise ValueError(
             f"training.distributed.processes is {distributed.processes}, but this machine shows {gpus} GPU(s): one "
             "process takes one; lower it, or look at CUDA_VISIBLE_DEVICES"
-        )
-
-
-def check_loss(objective: Objective, distributed: DistributedConfig | None) -> None:
-    """Refuse losses that one process alone can compute.
-
-    Raises:
-        ValueError: A pair's loss depends on the other pairs of its batch, or on those before.
-    """
-    loss = objective.loss
-    whole_batch = loss.whole_batch(objective.config)
-    if distributed and (whole_batch or loss.move):
-        of = "the other pairs of its batch" if whole_batch else "the pairs before it"
-        raise ValueError(
-            f"training.distributed: with this loss ({type(objective.config).__name__}) a pair's loss depends on {of}, "
-            "which lie in other processes: leave the field out, or take another training.loss"
         )
 
 

@@ -40,11 +40,11 @@ def micro_batch_size(micro: int | None, batch: int, processes: int) -> int:
     """
     if batch % processes:
         raise ValueError(
-            f"training.batch_size is {batch}, which distributed.processes = {processes} do not divide: each process "
+            f"batch_size is {batch}, which distributed.processes = {processes} do not divide: each process "
             f"computes as much of a batch; {batch + -batch % processes} would do"
         )
     found = micro or batch // processes
     if batch // processes % found:
         of = f" / distributed.processes = {batch} / {processes}" if processes > 1 else f" = {batch}"
-        raise ValueError(f"training.micro_batch_size is {found}, which does not divide batch_size{of}")
+        raise ValueError(f"micro_batch_size is {found}, which does not divide batch_size{of}")
     return found
