@@ -124,8 +124,8 @@ class TrainingConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
         if self.distributed and (whole_batch or LOSSES[loss.name].move):
             of = "the other pairs of its batch" if whole_batch else "the pairs before it"
             raise ValueError(
-                f"distributed: with loss {loss.name} a pair's loss depends on {of}, which lie in other processes: leave "
-                "the field out, or take another loss"
+                f"distributed: with loss {loss.name} a pair's loss depends on {of}, which lie in other processes: "
+                "leave the field out, or take another loss"
             )
         if micro is not None and micro < self.batch_size and whole_batch:
             raise ValueError(
