@@ -83,6 +83,7 @@ def write_png(draws: list[Draw], path: Path, columns: int | None = None) -> None
             axes.set_visible(False)
         for draw, axes in zip(draws, places, strict=False):
             draw(axes)
+        figure.draw_without_rendering()  # a first layout changes the ticks, the second makes room for their labels
         figure.savefig(path, format="png", dpi=160, metadata={"Software": None})
 
 

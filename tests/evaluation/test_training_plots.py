@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+from matplotlib.image import imread
 
 from evaluation.training_plots import training_png
 from training.schema import METRICS
@@ -45,3 +46,11 @@ def test_the_step_that_was_kept_is_marked_unless_it_is_the_last(tmp_path):
 def test_metrics_without_any_curve_raise(tmp_path):
     with pytest.raises(ValueError, match="no curve to draw: none of the metrics is loss, rewards/accuracies"):
         training_png(metrics(("entropy",), range(3)), tmp_path / "none.png")
+
+
+def test_labels_of_the_values_are_not_cut_at_the_left_edge(tmp_path):
+    losses = [0.6931, 0.6931, 0.6931, 0.6926, 0.6910, 0.6862, 0.6996, 0.6910, 0.6913]
+    rows = [{"step": step, "name": name, "value": value} for name in ALL for step, value in enumerate(losses)]
+    training_png(pa.Table.from_pylist(rows, schema=METRICS), tmp_path / "one.png")
+    edge = imread(tmp_path / "one.png")[:, :3]
+    assert (edge == edge[0, 0]).all()
