@@ -28,8 +28,10 @@ from flows.tables import file_checksum, write_table, write_text
 from generation.config import PromptsConfig
 from generation.prompts import read_prompts
 from generation.schema import PROMPTS
+from training.checkpoints import FOLDER as CHECKPOINTS
 
 _ROWS_PER_SHARD = 1000
+_INPUT = "-in"  # ends the names of folders that hold what a job was given
 _WANTED = ("text", "messages", "score", "chosen", "rejected")  # columns, beside ids, that nothing stands in for
 
 
@@ -109,19 +111,40 @@ def partial_output(output: Path, parts: dict[str, Any]) -> Iterator[Path]:
     """Give the folder that keeps a job's shards until the block ends well; another process's job is waited for.
 
     Raises:
-        ValueError: The folder holds what another job left.
+        ValueError: The folder holds what another job has done.
     """
     folder = output.with_name(f"{output.name}.partial")
     key = content_key("alone", 1, parts)
-    with locks.hold(folder / f"{output.name}.lock"):
+    lock = folder / f"{output.name}.lock"
+    with locks.hold(lock):
         mark = folder / "job.json"
         if mark.exists() and json.loads(mark.read_text())["key"] != key:
-            raise ValueError(
-                f"{folder} holds an unfinished job with other settings or input; finish that one or remove it"
-            )
+            _clear_unstarted(folder, lock)
         write_text(mark, json.dumps({"key": key}))
         yield folder
         shutil.rmtree(folder)
+
+
+def _clear_unstarted(folder: Path, lock: Path) -> None:
+    """Take back a job that failed before it had done anything, such as one with a wrong setting."""
+    done = (path for path in folder.rglob("*.parquet") if not path.parent.name.endswith(_INPUT))
+    if any(done) or any(folder.rglob(f"{CHECKPOINTS}/*")):
+        raise ValueError(f"{folder} holds an unfinished job with other settings or input; finish that one or remove it")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != lock:
+            path.unlink()
+
+
+def check_new_folder(output: Path) -> None:
+    """Refuse to write a model over what is there.
+
+    Raises:
+        ValueError: There is a file, or a folder that is not empty.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"--output {output} is not empty; give a new folder")
 
 
 def checksums(path: Path) -> list[list[str]]:
@@ -136,7 +159,7 @@ def checksums(path: Path) -> list[list[str]]:
 
 def lay_input(folder: Path, name: str, table: pa.Table) -> str:
     """Lay an input table where a child process reads it, in shards: the unit that a killed job does not repeat."""
-    dataset = Dataset(name, name, folder / f"{name}-in")
+    dataset = Dataset(name, name, folder / f"{name}{_INPUT}")
     for index, start in enumerate(range(0, max(1, table.num_rows), _ROWS_PER_SHARD)):
         dataset.write_shard(index, {MAIN_TABLE: table.slice(start, _ROWS_PER_SHARD)})
     return str(dataset.folder)

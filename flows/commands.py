@@ -21,6 +21,7 @@ from flows.terminal import (
     Output,
     PromptsFile,
     Settings,
+    StageSeed,
     Verbose,
     logs,
     print_outcome,
@@ -39,7 +40,7 @@ def generate(
     model: Annotated[str, typer.Option(help="Folder with weights and tokenizer, or a model on the Hub.")],
     output: Output,
     adapter: Annotated[str | None, typer.Option(help="Folder with a LoRA adapter on top of the model.")] = None,
-    seed: int = 0,
+    seed: StageSeed = 0,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -125,7 +126,7 @@ def train(
     source: Annotated[Path, typer.Option("--input", help="Parquet with pairs.")],
     model: Annotated[str, typer.Option(help="Folder with weights and tokenizer, or a model on the Hub.")],
     output: Annotated[Path, typer.Option(help="Folder for the policy and its metrics.")],
-    seed: int = 0,
+    seed: StageSeed = 0,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -144,6 +145,7 @@ def train(
                 "reference: leave it out, or give none"
             )
         check_reference(config)
+        alone.check_new_folder(output)
         check_model_files(model, trust_remote_code=False, field="--model")
         policy = asdict(PolicyFiles(model, identify_model(model, None)))
         table = alone.load_table(source, PAIRS)
@@ -156,8 +158,6 @@ def train(
             "generator_dtype": "bfloat16",
             "lineage": {"title": output.name, "keys": _pairs_keys(source)},
         }
-        if output.exists() and any(output.iterdir()):
-            raise ValueError(f"--output {output} is not empty; give a new folder")
         parts = {
             "config": answer_fields(config),
             "policy": policy["key"],
@@ -165,6 +165,7 @@ def train(
             "pairs": alone.checksums(source),
         }
         with alone.partial_output(output, parts) as folder:
+            alone.check_new_folder(output)  # another command may have filled it while this one waited
             out = Dataset("policies", "policy", folder / "policy")
             out.clear(but=CHECKPOINTS)  # a killed training left those to go on from, the rest is half of something
             job["pairs"] = alone.lay_input(folder, "pairs", table)

@@ -147,6 +147,11 @@ def _explain(problem: dict[str, Any], root: Any) -> str:
         return f"{field}: unknown field; {_known_fields(problem['loc'], root)}"
     if problem["type"] == "missing":
         return f"{field}: this field is required and missing"
+    if problem["type"] == "union_tag_not_found":
+        tag = problem["ctx"]["discriminator"].strip("'")
+        return f"{field}: {tag} is missing, which says which of several is meant: write {field}={{{tag}: ..., ...}}"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"{field}: wants fields of its own, such as {field}={{name: value}} (got {got})"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" + (f" (got {got})" if shown else "")
 

@@ -49,12 +49,13 @@ def _hash_files(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
 
 @lru_cache(maxsize=64)
 def _hub_commit(model: str, revision: str | None) -> str:
+    import httpx2  # of huggingface_hub
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     try:
         return str(HfApi().model_info(model, revision=revision).sha)
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.TransportError, OSError) as error:
         cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
         if isinstance(cached, str):  # .../snapshots/<commit>/config.json
             return Path(cached).parent.name

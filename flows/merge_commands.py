@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.alone import check_new_folder
 from flows.model_files import check_model_files
 from flows.terminal import AsJson, Verbose, logs, print_json, user_errors
 from generation.engine import PolicyFiles
@@ -27,8 +28,7 @@ def merge(
         from training.policies.merge import merge_adapter
 
         partial = output.with_name(f"{output.name}.partial")
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise ValueError(f"--output {output} is not empty; give a new folder")
+        check_new_folder(output)
         shutil.rmtree(partial, ignore_errors=True)  # of a killed try
         merge_adapter(PolicyFiles(base, f"{base} + {adapter}", str(adapter)), partial)
         partial.replace(output)

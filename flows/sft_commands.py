@@ -15,7 +15,7 @@ from flows.fit_jobs import REWARDS
 from flows.keys import answer_fields
 from flows.model_files import check_model_files
 from flows.store import Dataset
-from flows.terminal import AsJson, Settings, Verbose, logs, print_outcome, stderr, user_errors
+from flows.terminal import AsJson, Settings, StageSeed, Verbose, logs, print_outcome, stderr, user_errors
 from training.checkpoints import FOLDER as CHECKPOINTS
 
 Format = Annotated[
@@ -36,7 +36,7 @@ def sft(
     output: Annotated[Path, typer.Option(help="Folder for the policy, its metrics and the ledger of drops.")],
     adapter: Annotated[str | None, typer.Option(help="Folder with a LoRA adapter to go on with; wants lora.")] = None,
     file_format: Format = None,
-    seed: int = 0,
+    seed: StageSeed = 0,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -74,7 +74,7 @@ def train_rm(
     ],
     output: Annotated[Path, typer.Option(help="Folder for the reward model, its metrics and the ledger of drops.")],
     file_format: Format = None,
-    seed: int = 0,
+    seed: StageSeed = 0,
     settings: Settings = [],  # noqa: B006  typer needs the list
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -115,8 +115,7 @@ def _fit(
     from flows.identities import identify_model
     from generation.engine import PolicyFiles
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"--output {output} is not empty; give a new folder")
+    alone.check_new_folder(output)
     check_model_files(model, job["adapter"], trust_remote_code=False, field="--model")
     start = PolicyFiles(model, identify_model(model, None) + job.pop("adapter_key"), job.pop("adapter"))
     config = job["config"]
@@ -125,6 +124,7 @@ def _fit(
     job |= {"start": asdict(start), "config": config.model_dump(mode="json"), "title": output.name}
     job |= {"keys": {f"rows, {name}": checksum for name, checksum in parts["input"]}}
     with alone.partial_output(output, parts) as folder:
+        alone.check_new_folder(output)  # another command may have filled it while this one waited
         found = read()
         job |= {"rows": alone.lay_input(folder, "rows", found.rows)}
         job |= {"drops": alone.lay_input(folder, "drops", found.drops)}

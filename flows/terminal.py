@@ -37,6 +37,7 @@ Settings = Annotated[
 PromptsFile = Annotated[Path, typer.Option(help="JSONL, CSV or Parquet with prompts.")]
 CandidatesFile = Annotated[Path, typer.Option(help="Parquet with candidates.")]
 ScoresFile = Annotated[Path, typer.Option(help="Parquet with scores.")]
+StageSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all that is drawn.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the run; without it the recipe's.")]
 
 

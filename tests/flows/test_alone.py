@@ -3,13 +3,14 @@
 import os
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.alone import load_prompts, load_table
+from flows.alone import check_new_folder, lay_input, load_prompts, load_table, partial_output
 from flows.child import HealableError, StageError
 from flows.judge_alone import judge_alone
 from generation.schema import CANDIDATES, PROMPTS
@@ -133,6 +134,39 @@ def test_a_rule_that_takes_too_long_on_an_answer_is_not_tried_again(tmp_path: Pa
     with pytest.raises(StageError, match=r"--set: 1 of 2 candidates stayed unscored \(50.0%; timeout 1\)") as failed:
         judge(0.25)
     assert not isinstance(failed.value, HealableError)
+
+
+def test_a_job_that_failed_before_it_did_anything_makes_room_for_a_corrected_one(tmp_path: Path):
+    out = tmp_path / "out"
+
+    def fail(parts: dict, *files: str) -> Path:
+        with suppress(OSError), partial_output(out, parts) as folder:
+            lay_input(folder, "pairs", pa.table({"a": [len(parts)]}))
+            for name in files:
+                (folder / name).parent.mkdir(parents=True)
+                (folder / name).touch()
+            raise OSError("broken")
+        return folder
+
+    fail({"rate": 1, "k": 2}, "policy/half.safetensors")
+    folder = fail({"rate": 2})
+    assert sorted(path.name for path in folder.iterdir()) == ["job.json", "out.lock", "pairs-in"]
+    fail({"rate": 2}, "policy/checkpoints/checkpoint-10/complete.json")
+    with pytest.raises(ValueError, match="holds an unfinished job with other settings"), partial_output(out, {}):
+        pass
+    with partial_output(out, {"rate": 2}):
+        pass
+    assert not folder.exists()
+
+
+def test_a_model_is_written_into_a_new_folder_only(tmp_path: Path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    check_new_folder(tmp_path / "empty")
+    check_new_folder(tmp_path / "new")
+    for taken in (tmp_path / "file", tmp_path):
+        with pytest.raises(ValueError, match="is not empty; give a new folder"):
+            check_new_folder(taken)
 
 
 @pytest.mark.slow

@@ -216,3 +216,9 @@ def test_the_implicit_reward_of_a_run_s_policies_labels_its_pairs(served_prefloo
         if dict(row["aspects"])["logp_policy"] == pytest.approx(candidates[row["candidate_id"]], abs=1e-3)
     ]
     assert len(own) >= 32  # what the policy wrote itself has the log-probs that it was drawn with
+
+
+def test_a_model_is_missed_in_one_line_where_the_hub_can_not_be_reached(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")  # nobody listens there
+    with pytest.raises(FileNotFoundError, match="nowhere/none: neither a folder here, nor on the Hugging Face Hub"):
+        identify_model("nowhere/none", None)

@@ -43,6 +43,8 @@ def test_every_shipped_recipe_is_valid(path: Path):
         ({"evaluation": {"judge": SELF}}, r"evaluation.judge can't be self"),
         ({"evaluation": {"judge": {"kind": "panel", "members": [{"judge": {"kind": "maths"}}, {"judge": SELF}]}}},
          r"evaluation.judge can't be self, nor have it as a member"),
+        ({"training": {"loss": {"beta": 0.2}}}, r"loss: name is missing, .*write training.loss=\{name: ..., ...\}"),
+        ({"training": {"loss": "dpo"}}, r"loss: wants fields of its own, such as .*\(got \"dpo\"\)"),
         ({"training": {"batch_size": 8, "micro_batch_size": 3}}, r"training: micro_batch_size is 3, which does"),
         ({"training": {"batch_size": 32, "distributed": {"processes": 3}}}, r"training: batch_size is 32, .*33 would"),
         ({"training": {"loss": {"name": "aot"}, "distributed": {"processes": 2}}}, r"distributed: with loss aot a"),
