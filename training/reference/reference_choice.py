@@ -2,9 +2,11 @@
 
 from training.config import TrainingConfig
 from training.losses.catalogue import LOSSES
+from training.losses.one_sided import BcoConfig
 
 OWN_RATIO = frozenset({"kto", "nca", "sppo", "apo_zero", "apo_down", "sppo_hard", "dpop"})
-"""Losses that hold an answer's own log-ratio against a fixed point, not only against the other answer's."""
+"""Losses that hold an answer's own log-ratio against a fixed point, not only against the other answer's; bco does
+without its shift."""
 
 
 def check_reference(config: TrainingConfig) -> None:
@@ -16,7 +18,8 @@ def check_reference(config: TrainingConfig) -> None:
     name, loss = config.loss.name, LOSSES[config.loss.name]
     if not loss.reference and config.reference != "initial":
         raise ValueError(f"training.reference has no effect on {name}, which has no reference: leave it out")
-    if config.reference == "none" and name in OWN_RATIO:
+    unshifted = isinstance(config.loss, BcoConfig) and not config.loss.shift
+    if config.reference == "none" and (name in OWN_RATIO or unshifted):
         raise ValueError(
             f"training.reference none gives every answer log ref = 0, which only means something up to a constant, but "
             f"{name} holds each answer's own log-ratio against a fixed point: take another reference, or a loss on "

@@ -11,6 +11,7 @@ from training.policies.policy import PolicyLimits
 from training.rows.examples import SIDES, Example, Examples
 
 _LOOKED_FOR_MERGES = 200  # tokenised answers: each costs a rendering
+_COLUMNS = ["pair_id", "messages", "prompt_hash", *SIDES]  # token ids as Python numbers would take gigabytes once more
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def count_checked(
         ValueError: A prompt is both trained on and held out.
     """
     kept = {one.pair_id: one for one in examples.kept}
-    rows = [row for row in pairs.to_pylist() if row["pair_id"] in kept]
+    rows = [row for row in pairs.select(_COLUMNS).to_pylist() if row["pair_id"] in kept]
     answers = {side: [getattr(one, side) for one in examples.kept] for side in SIDES}
     retokenized = sum(answer.retokenized for side in SIDES for answer in answers[side])
     cut = {side: sum(one.token_ids[-1] not in limits.stop_ids for one in answers[side]) for side in SIDES}
@@ -101,8 +102,9 @@ def _disjoint_prompts(examples: list[Example], held_out: list[Example]) -> tuple
     for one in examples:
         if one.pair_id in out_ids:
             continue
-        trained.add(tuple(one.prompt_ids))
-        if trained & held and tuple(one.prompt_ids) in held:
+        prompt_ids = tuple(one.prompt_ids)
+        trained.add(prompt_ids)
+        if prompt_ids in held:
             raise ValueError(
                 f"pair {one.pair_id}: its prompt {one.prompt} is trained on, but a held-out pair has the same prompt "
                 "under another prompt_id: give one prompt one id"

@@ -45,6 +45,12 @@ def test_a_uniform_reference_is_refused_where_it_is_known_up_to_a_constant_only(
         check_reference(config_of("kto", reference="none"))
 
 
+def test_a_uniform_reference_is_refused_for_bco_only_without_its_shift():
+    check_reference(config_of("bco", reference="none"))
+    with pytest.raises(ValueError, match="bco holds each answer's own log-ratio against a fixed point"):
+        check_reference(TrainingConfig.model_validate({"loss": {"name": "bco", "shift": False}, "reference": "none"}))
+
+
 def test_a_reference_without_effect_is_refused():
     with pytest.raises(ValueError, match=r"training\.reference has no effect on simpo, which has no reference"):
         check_reference(config_of("simpo", reference="none"))
