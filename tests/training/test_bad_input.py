@@ -9,7 +9,7 @@ import resource
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from generation.engine import PolicyFiles
 from generation.render import render_prompt
@@ -226,3 +226,16 @@ def test_a_policy_that_finds_no_room_leaves_the_old_one(job, start, other, tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_reward_model_or_weights_that_lack_some_are_no_policy(start, tmp_path):
+    policy = AutoModelForCausalLM.from_pretrained(start.model)
+    reward = AutoModelForSequenceClassification.from_pretrained(start.model, num_labels=1)
+    reward.save_pretrained(tmp_path / "reward")
+    with pytest.raises(ValueError, match="reward is a reward model, which writes no answers: give a language model"):
+        load_policy(str(tmp_path / "reward"))
+    weights = policy.state_dict()
+    del weights["model.norm.weight"]
+    AutoModelForCausalLM.from_pretrained(start.model).save_pretrained(tmp_path / "holed", state_dict=weights)
+    with pytest.raises(ValueError, match=r"holed lacks weights \(model.norm.weight\), they would be random"):
+        load_policy(str(tmp_path / "holed"))

@@ -1,7 +1,7 @@
 """Loading a policy: a model folder or Hub model, with or without a LoRA adapter on top."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,8 @@ def load_policy(
             rest stay as they are. None = whole weights.
 
     Raises:
-        ValueError: The adapter's weights are pickled, or it was trained on another model.
+        ValueError: The adapter's weights are pickled, or it was trained on another model; or the model is no language
+            model, or not whole.
         OSError: There is no such model, or its weights are pickled.
         ModuleNotFoundError: 4 bits want bitsandbytes.
     """
@@ -118,14 +119,17 @@ def load_policy(
         _check_adapter(Path(adapter), model)
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     quantized = {"quantization_config": quantization(four_bits), "device_map": {"": device}} if four_bits else {}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    found: Any = AutoModelForCausalLM.from_pretrained(
         model,
         dtype=dtype,
         revision=revision,
         trust_remote_code=trust_remote_code,
         use_safetensors=True,  # never a pickle, which could run code
+        output_loading_info=True,
         **quantized,
     )
+    loaded, loading = found
+    _check_whole(loaded, loading["missing_keys"], model)
     for module in loaded.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
@@ -135,6 +139,14 @@ def load_policy(
     if adapter is not None:
         loaded = load_adapter(loaded, adapter)
     return loaded.to(device).eval()
+
+
+def _check_whole(loaded: "PreTrainedModel", missing: Iterable[str], model: str) -> None:
+    """Refuse what transformers loads all the same: a reward model, whose head it leaves out, and random weights."""
+    if any(name.endswith("ForSequenceClassification") for name in loaded.config.architectures or []):
+        raise ValueError(f"{model} is a reward model, which writes no answers: give a language model")
+    if some := sorted(missing)[:3]:
+        raise ValueError(f"{model} lacks weights ({', '.join(some)}), they would be random: take a whole model")
 
 
 def _check_adapter(adapter: Path, model: str) -> None:
