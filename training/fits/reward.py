@@ -30,6 +30,7 @@ from training.fits.reward_model import (
 )
 from training.job import Progress
 from training.policies.policy import Policy, load_tokenizer, write_policy
+from training.rows.holdout import take_train_split
 from training.schema import HELD_OUT_REWARDS, METRICS
 from training.step0 import check_loss
 
@@ -73,8 +74,8 @@ def train_reward(job: RewardJob, progress: Progress) -> FitResult:
     A killed training goes on from the last checkpoint in that folder; whoever stores the result removes them.
 
     Raises:
-        ValueError: No pair can be trained on, the model is none, the check before the first step fails, or the loss or
-            a gradient stops being a number.
+        ValueError: No pair can be trained on, a prompt is in two splits, the model is none, the check before the first
+            step fails, or the loss or a gradient stops being a number.
         OSError: A checkpoint or the model can't be written.
     """
     import torch
@@ -115,11 +116,13 @@ def train_reward(job: RewardJob, progress: Progress) -> FitResult:
 def _examples(job: RewardJob, tokenizer: "PreTrainedTokenizerBase") -> RewardExamples:
     check_chat_template(job.start.model, tokenizer)
     longest = find_longest(job.config, find_limit(read_reward_config(job.start), tokenizer))
-    examples = build_reward_examples(job.pairs, tokenizer, job.render_answers, longest, job.config.margin_scale)
+    split = take_train_split(job.pairs)
+    examples = build_reward_examples(split.pairs, tokenizer, job.render_answers, longest, job.config.margin_scale)
+    drops = pa.concat_tables([split.drops, examples.drops])
     if not examples.kept:
-        reasons = dict(Counter(examples.drops["reason"].to_pylist()))
+        reasons = dict(Counter(drops["reason"].to_pylist()))
         raise ValueError(f"no pair left to train on: {job.pairs.num_rows} came in, dropped for {reasons}")
-    return examples
+    return RewardExamples(examples.kept, drops)
 
 
 @dataclass(frozen=True)

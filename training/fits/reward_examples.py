@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from generation.schema import CONTEXT_CHARS, DROPS
 from training.rows.contract import check_prompt
+from training.rows.pair_numbers import read_weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,7 +80,8 @@ def build_reward_examples(
         margin_scale: Reward per unit of the pairs' margin; 0 asks for no margin.
 
     Raises:
-        ValueError: A row opens with two BOS tokens, or a pair has no margin where one is asked for.
+        ValueError: A row opens with two BOS tokens, a pair has no margin where one is asked for, or a weight outside
+            of (0, 1].
     """
     kept: list[RewardExample] = []
     drops: list[dict[str, Any]] = []
@@ -124,7 +126,7 @@ def _example(
         chosen_ids=chosen,
         rejected_ids=rejected,
         margin=margin_scale * row["margin"] if margin_scale else 0.0,
-        weight=1.0 if row["weight"] is None else row["weight"],
+        weight=read_weight(row),
         chosen_is_longer=len(row["chosen"]) > len(row["rejected"]),
     )
 

@@ -205,6 +205,7 @@ def test_what_can_not_be_trained_on_is_dropped_with_its_reason(reward_job):
         pair(2, chosen="same", rejected="same"),
         pair(3, chosen="word " * 300),
         pair(4, messages=[{"role": "user", "content": "word " * 300}]),
+        pair(6, split="vault"),
     ]
     result = run(reward_job(rows))
     assert dict(zip(result.drops["id"].to_pylist(), result.drops["reason"].to_pylist(), strict=True)) == {
@@ -212,10 +213,16 @@ def test_what_can_not_be_trained_on_is_dropped_with_its_reason(reward_job):
         "pair2": "same_tokens",
         "pair3": "too_long",
         "pair4": "too_long",
+        "pair6": "not_train_split",
     }
-    assert result.counts["rows_in"] == 5 == result.counts["rows_trained"] + result.counts["rows_dropped"]
+    assert result.counts["rows_in"] == 6 == result.counts["rows_trained"] + result.counts["rows_dropped"]
     with pytest.raises(ValueError, match=r"no pair left to train on: 1 came in, dropped for \{'same_tokens': 1\}"):
         run(reward_job([pair(2, chosen="same", rejected="same")]))
+
+
+def test_a_weight_that_would_train_the_wrong_way_round_names_the_pair(reward_job):
+    with pytest.raises(ValueError, match=r"pair pair1: its weight is -1\.0; expected a number above 0"):
+        run(reward_job([pair(0), pair(1, weight=-1.0)]))
 
 
 def test_models_that_are_no_start_are_refused(reward_job, start, tmp_path):
