@@ -61,6 +61,7 @@ def inline_svg(name: str, draw: Draw) -> str:
     with mpl.rc_context(style):
         figure = Figure(figsize=_PANEL_INCHES, layout="constrained", facecolor="none")
         draw(figure.subplots())
+        figure.draw_without_rendering()  # as in `write_png`
         buffer = io.StringIO()
         # no metadata: the same report gives the same bytes, whatever the clock says
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(["Creator", "Date", "Format", "Type"]))

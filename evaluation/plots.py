@@ -158,6 +158,7 @@ def _draw_metric(axes: Any, rounds: list[RoundReport], metric: str) -> None:
         label = f"round {one.title}" if named else "_"  # matplotlib leaves such a name out
         axes.plot(steps, values, ".-", color=COLOURS["judge"], alpha=shade, label=label)
     axes.set_xlabel("optimiser step", labelpad=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 
 

@@ -62,3 +62,15 @@ def test_many_retried_rounds_leave_room_for_their_lines(run_report):
     assert "round 1" in svg
     assert "round 4, retry 2" in svg
     assert "round 2" not in svg
+
+
+def test_few_optimiser_steps_are_whole_numbers_and_labels_are_not_cut(run_report):
+    one = run_report.rounds[0]
+    point = next(point for point in one.metrics if point.name == "loss")
+    losses = enumerate([0.8906, 0.8906, 0.9017, 0.9184])
+    few = replace(one, metrics=[replace(point, step=step, value=value) for step, value in losses])
+    svg = plots.metric_panel([few], "loss")
+    assert {">0<", ">1<", ">2<", ">3<"} <= set(re.findall(r">[^<>]+<", svg))
+    assert ">0.5<" not in svg
+    ends = [float(x) for x in re.findall(r'text-anchor: end; [^"]*" x="([-0-9.]+)"', svg)]
+    assert min(ends) > 30  # four digits and a point are 30 wide

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any  # YAML values
 
 from training.job import TrainingJob, TrainingResult
+from training.losses.catalogue import LOSSES
 from training.policies.policy import Policy
 
 CURVES = "training.png"
@@ -109,7 +110,7 @@ def _loading(job: TrainingJob) -> str:
 def _lineage(job: TrainingJob, lineage: Lineage) -> dict[str, str]:
     """Add what the training itself knows: its start and its reference."""
     known = dict(lineage.keys) | {"start policy": job.start.key}
-    if job.config.reference != "none":
+    if LOSSES[job.config.loss.name].reference and job.config.reference != "none":
         known["reference policy"] = job.reference.key
     return known
 

@@ -64,3 +64,6 @@ def test_the_card_of_an_adapter_names_its_base_and_how_to_serve_both(job, vary, 
     assert "vllm serve someone/base --enable-lora --max-lora-rank 16 --lora-modules policy=." in card
     assert "prefloop merge" in card
     assert "training.png" not in card
+    assert "| reference policy |" in card
+    alone = vary(job, {"loss": {"name": "orpo"}})  # a loss without one
+    assert "| reference policy |" not in write_card(alone, result, LINEAGE, curves=False)
