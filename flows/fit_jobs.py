@@ -45,7 +45,7 @@ def sft(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     result = _with_drops(train_policy(sft_job, events.step), _read(job["drops"]))
     kind = "adapter" if sft_job.config.lora and not sft_job.config.merge_adapter else "policy"
     _store(out, result, _card(job, kind, sft_job.start, sft_job.config))
-    return _facts(result) | {"resumed_at_step": events.resumed_at_step}
+    return _facts(result) | {"resumed_step": events.resumed_step}
 
 
 def train_rm(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def train_rm(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     events = _Events(emit, ("loss", "accuracy"))
     result = _with_drops(train_reward(reward_job, events.step), _read(job["drops"]))
     _store(out, result, _card(job, "reward model", reward_job.start, reward_job.config))
-    return _facts(result) | {"resumed_at_step": events.resumed_at_step}
+    return _facts(result) | {"resumed_step": events.resumed_step}
 
 
 def render_answers(tokenizer: Any, answered: Sequence[tuple[list[dict[str, str]], str]]) -> list[list[int] | str]:
@@ -92,7 +92,7 @@ class _Events:
     """Turns the metrics of steps into events; what was measured of held-out rows stands until it is measured again."""
 
     def __init__(self, emit: Emit, shown: tuple[str, ...]) -> None:
-        self.resumed_at_step = 0
+        self.resumed_step = 0
         self._emit = emit
         self._shown = shown
         self._said: dict[str, float] = {}
@@ -105,7 +105,7 @@ class _Events:
             self._said = {name: known[name] for name in known if name in self._shown or name.startswith("heldout/")}
             note = " ".join(f"{name} {value:.3f}" for name, value in self._said.items())
         else:
-            self.resumed_at_step = done
+            self.resumed_step = done
         self._emit({"done": done, "total": total, "note": note})
 
 

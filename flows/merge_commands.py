@@ -1,6 +1,7 @@
 """`prefloop merge`: a trained adapter and its base become one model folder."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +26,14 @@ def merge(
     with user_errors(), logs(verbose):
         base = model or _base(adapter)
         check_model_files(base, str(adapter), trust_remote_code=False, field="--model")
+        from transformers.utils.logging import disable_progress_bar
+
         from training.policies.merge import merge_adapter
+
+        if not verbose:
+            disable_progress_bar()
+            # peft imports bitsandbytes where it is installed, which then misses a kernel for 4 bits.
+            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
         partial = output.with_name(f"{output.name}.partial")
         check_new_folder(output)

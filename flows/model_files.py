@@ -21,6 +21,7 @@ def check_model_files(model: str, adapter: str | None = None, *, trust_remote_co
     """
     folder = Path(model)
     if folder.is_dir():
+        _refuse_adapter(folder, field)
         _check_weights(folder, "*.safetensors", field)
         if not trust_remote_code:
             _refuse_code(folder, field)
@@ -42,6 +43,14 @@ def _check_weights(folder: Path, wanted: str, field: str) -> None:
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     found = f"only {', '.join(pickles)}; pickles are never loaded, since they can run code" if pickles else "no weights"
     raise ValueError(f"{field}: {folder} holds {found}: save the model as safetensors (`save_pretrained` does)")
+
+
+def _refuse_adapter(folder: Path, field: str) -> None:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{field}: {folder} is a LoRA adapter, not a whole model: `prefloop merge` makes one of it and its base; a "
+            "recipe names the base as policy.model and the adapter as policy.adapter"
+        )
 
 
 def _refuse_code(folder: Path, field: str) -> None:

@@ -111,6 +111,14 @@ def test_model_with_a_cut_config(tiny_policy: Path, tmp_path: Path):
         check_model_files(str(copy), trust_remote_code=False, field="policy")
 
 
+def test_model_that_is_an_adapter(tmp_path: Path):
+    """Model folder that holds a LoRA adapter alone"""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"--model: .* is a LoRA adapter, not a whole model: `prefloop merge` makes"):
+        check_model_files(str(tmp_path), trust_remote_code=False, field="--model")
+
+
 def test_model_with_cut_weights(tiny_policy: Path, tmp_path: Path):
     """Weights of a given model cut short"""
     copy = tmp_path / "m"
