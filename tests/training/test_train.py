@@ -243,6 +243,12 @@ def test_every_epoch_has_its_own_order(job, vary, pairs, tokenizer):
     assert seen == [sum(n_tokens[row] for row in step) for order in orders for step in order]
 
 
+def test_mixed_precision_starts_a_loss_whose_slope_jumps_at_the_reference(job, vary):
+    changes = {"dtype": "bfloat16", "loss": {"name": "dpop", "beta": 30.0}, "learning_rate": 1e-9}
+    step0 = train(vary(job, changes), ignore).step0
+    assert abs(step0.expected_loss - step0.observed_loss) > 0.05  # rounding alone, which was taken for a fault
+
+
 def test_mixed_precision_starts_at_ln_2_and_keeps_float32_weights(job, vary):
     result = train(vary(job, {"dtype": "bfloat16"}), ignore)
     assert result.step0.observed_loss == pytest.approx(math.log(2), abs=2e-2)
