@@ -1,5 +1,8 @@
 """Log-probs of given answers under a real model."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -40,11 +43,18 @@ def test_bfloat16_computes_in_mixed_precision(model):
     assert sums != pytest.approx(one_by_one(model), abs=1e-4)
 
 
-def test_the_model_is_left_without_dropout(model):
+def test_a_model_is_put_into_eval_mode(model):
     model.train()
-    first = sequence_logprobs(model, PROMPTS, ANSWERS, pad_id=0, batch_size=8)
+    sequence_logprobs(model, PROMPTS, ANSWERS, pad_id=0, batch_size=8)
     assert not model.training
-    assert (first == sequence_logprobs(model, PROMPTS, ANSWERS, pad_id=0, batch_size=8)).all()
+
+
+def test_no_dropout_is_left_for_training_not_even_in_attention(start, tmp_path):
+    shutil.copytree(start.model, tmp_path / "dropping")
+    config = tmp_path / "dropping" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": 0.5}))
+    model = load_policy(str(tmp_path / "dropping")).train()
+    assert torch.equal(*(model(torch.tensor(PROMPTS[1:2])).logits for _ in range(2)))
 
 
 def test_no_sequence_gives_no_sum(model):

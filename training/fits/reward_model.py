@@ -108,6 +108,8 @@ def load_reward_model(start: Policy, seed: int) -> Any:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010  modules declare no such field
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

@@ -133,6 +133,8 @@ def load_policy(
     for module in loaded.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # for good: a trainer's train() would bring dropout back
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010  modules declare no such field
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes 0.50 else packs 4 bits for generation at the first answer, and no gradient comes through.
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  modules declare no such field
