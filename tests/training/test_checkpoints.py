@@ -42,6 +42,20 @@ def eleven(pairs):
     return pairs.slice(0, 11)
 
 
+@pytest.fixture(scope="module")
+def done():
+    return []
+
+
+@pytest.fixture
+def alone(job, vary, eleven, done, tmp_path_factory):
+    """The training that several tests stop, left alone: its result and its job, trained once."""
+    if not done:
+        whole = vary(job, STEPS, pairs=eleven, output=tmp_path_factory.mktemp("alone") / "policy")
+        done += [train(whole, ignore), whole]
+    return done
+
+
 @pytest.fixture
 def checkpoints(tmp_path):
     """Checkpoints whose memory is one number."""
@@ -84,7 +98,7 @@ def assert_same(result, job, alone, alone_job):
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def test_a_training_killed_with_9_ends_with_the_same_bits(job, vary, eleven, tmp_path):
+def test_a_training_killed_with_9_ends_with_the_same_bits(job, vary, eleven, alone):
     job = vary(job, STEPS, pairs=eleven)
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", KILLED], input=pickle.dumps((job, 6)), env=environment)
@@ -98,8 +112,7 @@ def test_a_training_killed_with_9_ends_with_the_same_bits(job, vary, eleven, tmp
     result = train(job, lambda done, total, metrics: steps.append((done, total, bool(metrics))))
 
     assert steps == [(4, 9, False), *((step, 9, True) for step in range(5, 10))]
-    alone_job = replace(job, output=tmp_path / "alone")
-    assert_same(result, job, train(alone_job, ignore), alone_job)
+    assert_same(result, job, *alone)
     remove_checkpoints(job.output)
     assert not (job.output / FOLDER).exists()
 
@@ -129,19 +142,18 @@ def test_the_state_of_a_loss_goes_on_over_several_kills(job, vary, eleven, tmp_p
     assert_same(result, job, train(alone_job, ignore), alone_job)
 
 
-def test_the_rest_may_be_trained_in_other_micro_batches(job, vary, eleven, tmp_path):
+def test_the_rest_may_be_trained_in_other_micro_batches(job, vary, eleven, alone):
     job = vary(job, STEPS, pairs=eleven)
     with pytest.raises(Stop):
         train(job, stop_at(6))
     how = {"micro_batch_size": None, "checkpoint_steps": 3, "gradient_checkpointing": True}
     result = train(vary(job, how), ignore)
-    alone = train(replace(job, output=tmp_path / "alone"), ignore)
-    losses, others = ([row["value"] for row in metrics_of(one) if row["name"] == "loss"] for one in (result, alone))
+    losses, others = ([row["value"] for row in metrics_of(one) if row["name"] == "loss"] for one in (result, alone[0]))
     assert losses == pytest.approx(others, abs=1e-5)
-    assert [row["name"] for row in metrics_of(result)] == [row["name"] for row in metrics_of(alone)]
+    assert [row["name"] for row in metrics_of(result)] == [row["name"] for row in metrics_of(alone[0])]
 
 
-def test_a_disk_without_room_stops_the_training_which_goes_on_later(job, vary, eleven, tmp_path):
+def test_a_disk_without_room_stops_the_training_which_goes_on_later(job, vary, eleven, alone):
     job = vary(job, STEPS, pairs=eleven)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -157,11 +169,10 @@ def test_a_disk_without_room_stops_the_training_which_goes_on_later(job, vary, e
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(job.output / FOLDER) == ["checkpoint-2"]
     result = train(job, ignore)
-    alone_job = replace(job, output=tmp_path / "alone")
-    assert_same(result, job, train(alone_job, ignore), alone_job)
+    assert_same(result, job, *alone)
 
 
-def test_a_stop_at_the_first_steps_starts_over(job, vary, eleven, tmp_path):
+def test_a_stop_at_the_first_steps_starts_over(job, vary, eleven):
     job = vary(job, STEPS | {"epochs": 1}, pairs=eleven)
     with pytest.raises(Stop):
         train(job, stop_at(1))

@@ -89,13 +89,14 @@ def test_a_damaged_file_is_named(tmp_path):
     [path] = tmp_path.iterdir()
     whole, known = path.read_bytes(), values(read_rows(tmp_path, [span(5, 2)]))
     said = []
-    for place in range(len(whole)):
+    places = range(0, len(whole), 5)
+    for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
             assert values(read_rows(tmp_path, [span(5, 2)])) == known  # a byte that nothing depends on
         except OSError as error:
             said.append(str(error))
-    assert len(said) > len(whole) / 2
+    assert len(said) > len(places) / 2
     assert all(f"{path} is damaged (" in one and "remove it and run again" in one for one in said)
 
 
