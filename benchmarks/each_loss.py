@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.writer_lab import Lab
+from judging.pairing.pairing_config import PairingConfig
 from training.losses.catalogue import LOSSES
 
 STEPS = 30
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=LOSSES, default=list(LOSSES), help="Losses.")
     parser.add_argument("--json", action="store_true", help="One JSON object on standard output.")
     asked = parser.parse_args()
-    lab = Lab(n_train=STEPS * BATCH * 4 // 3, n_held_out=8)
+    lab = Lab(n_train=STEPS * BATCH * 4 // 3, n_held_out=8, pairing=PairingConfig(soft_labels=True))
     rows = [accuracies(lab, name, way, asked.output / f"{name}-{way}") for name in asked.only for way in RATES]
     fallen = [f"{row['loss']} {row['way']}" for row in rows if row["after"] <= row["before"]]
     print(json.dumps({"rows": rows, "not_risen": fallen}, indent=None if asked.json else 1))

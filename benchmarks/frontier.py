@@ -1,9 +1,9 @@
 """Reward against divergence, the picture of the DPO paper (arXiv 2305.18290, figure 2) on the shipped writer.
 
-The writer answers prompts, the reward model that is shipped with it labels best and worst, and each loss trains the
-writer on these pairs. Then every policy answers held-out prompts at temperature 1: its mean reward by the same reward
-model, and its divergence KL(policy || writer) in nats an answer from the same samples. Best-of-n has no training: its
-KL is at most ln n - (n - 1) / n. Preferred-FT and Unlikelihood are the paper's baselines; PPO is left out.
+The writer answers each prompt four times, the reward model that is shipped with it labels all six pairs of them, as in
+the paper, and each loss trains the writer on these. Then every policy answers held-out prompts at temperature 1: its
+mean reward by the same reward model, and its divergence KL(policy || writer) in nats an answer from the same samples.
+Best-of-n has no training: its KL is at most ln n - (n - 1) / n. Preferred-FT and Unlikelihood are the paper's baselines; PPO is left out.
 
     python -m benchmarks.frontier --output DIR
 
@@ -21,18 +21,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.writer_lab import Lab, Measured
+from judging.pairing.pairing_config import PairingConfig
 
 N_BEST = (1, 2, 4, 8, 16)
 SETTINGS: dict[str, list[dict]] = {
-    "DPO": [{"name": "dpo", "beta": beta} for beta in (0.05, 0.1, 0.3, 1.0)],
+    "DPO": [{"name": "dpo", "beta": beta} for beta in (0.1, 0.3, 1.0, 3.0)],
     "IPO": [{"name": "ipo", "beta": beta} for beta in (0.1, 0.3, 1.0)],
     "SimPO": [{"name": "simpo", "beta": 2.0, "gamma_beta_ratio": ratio} for ratio in (0.0, 0.5)],
     "Unlikelihood": [{"name": "unlikelihood", "alpha": alpha} for alpha in (0.05, 0.1, 0.5)],
     "Preferred-FT": [{"name": "preferred_ft"}],
 }
-EPOCHS = (1, 4)
+EPOCHS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,14 @@ def main() -> None:
     """Train, measure, draw, check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="Folder for policies, figures and picture.")
-    parser.add_argument("--prompts", type=int, default=512, help="Training prompts, 4 answers each (512).")
+    parser.add_argument("--prompts", type=int, default=192, help="Training prompts, 4 answers each (192).")
     parser.add_argument("--held-out", type=int, default=192, help="Held-out prompts (192).")
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="Peak learning rate of every loss (3e-4).")
     parser.add_argument("--only", nargs="*", choices=SETTINGS, default=list(SETTINGS), help="Methods.")
     asked = parser.parse_args()
     asked.output.mkdir(parents=True, exist_ok=True)
-    lab = Lab(asked.prompts, asked.held_out)
+    lab = Lab(asked.prompts, asked.held_out, PairingConfig(rule="all_pairs"))
+    lab.pairs = without_weights(lab.pairs)
     points = [_point("Best of n", f"n {n}", 0, one) for n, one in lab.best_of(N_BEST).items()]
     for method in asked.only:
         for loss in SETTINGS[method]:
@@ -92,30 +95,35 @@ def _setting(loss: dict) -> str:
     return ", ".join(f"{name} {value}" for name, value in loss.items() if name != "name") or "as it is"
 
 
+def without_weights(pairs: pa.Table) -> pa.Table:
+    """Let all pairs count alike: the paper's labels are hard."""
+    place = pairs.schema.get_field_index("weight")
+    return pairs.set_column(place, pairs.schema.field(place), pa.nulls(pairs.num_rows, pa.float64()))
+
+
 def check(points: list[Point]) -> dict:
     """Look whether the paper's claims hold on these points."""
     dpo = [point for point in points if point.method == "DPO"]
-    by_beta = {
-        epochs: sorted((one for one in dpo if one.epochs == epochs), key=lambda one: float(one.setting.split()[-1]))
-        for epochs in EPOCHS
-    }
-    monotone = {
-        name: all(getattr(low, name) > getattr(high, name) for row in by_beta.values() for low, high in pairwise(row))
-        for name in ("reward", "kl")
-    }
+    last = sorted((one for one in dpo if one.epochs == EPOCHS[-1]), key=lambda one: float(one.setting.split()[-1]))
     start = next(point for point in points if point.setting == "n 1")
-    curve = sorted([(0.0, start.reward), *((one.kl, one.reward) for one in dpo)])
-    kls, rewards = (np.array(column) for column in zip(*curve, strict=True))
-    above = [
-        {"epochs": one.epochs, "kl": one.kl, "preferred_ft": one.reward, "dpo": float(np.interp(one.kl, kls, rewards))}
+    # The frontier over training and beta: the best reward that any DPO policy has at no more divergence.
+    frontier = sorted([(0.0, start.reward), *((one.kl, one.reward) for one in dpo)])
+    kls, rewards = [kl for kl, _ in frontier], [reward for _, reward in frontier]
+    rows = [
+        {
+            "epochs": one.epochs, "kl": one.kl, "preferred_ft": one.reward,
+            "dpo_at_no_more_kl": max(reward for kl, reward in frontier if kl <= one.kl),
+            "dpo_between_neighbours": float(np.interp(one.kl, kls, rewards)),
+        }
         for one in points
         if one.method == "Preferred-FT"
-    ]
+    ]  # fmt: skip
     return {
-        "lower_beta_more_reward": monotone["reward"],
-        "lower_beta_more_kl": monotone["kl"],
-        "dpo_above_preferred_ft": bool(above) and all(row["dpo"] > row["preferred_ft"] for row in above),
-        "at_equal_kl": above,
+        "lower_beta_more_reward": all(low.reward > high.reward for low, high in pairwise(last)),
+        "lower_beta_more_kl": all(low.kl > high.kl for low, high in pairwise(last)),
+        "dpo_above_preferred_ft": bool(rows)
+        and all(row["dpo_between_neighbours"] > row["preferred_ft"] for row in rows),
+        "at_equal_kl": rows,
     }
 
 

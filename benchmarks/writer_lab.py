@@ -50,7 +50,7 @@ class Measured:
 class Lab:
     """The writer, its reward model, the training pairs and the held-out prompts."""
 
-    def __init__(self, n_train: int, n_held_out: int) -> None:
+    def __init__(self, n_train: int, n_held_out: int, pairing: PairingConfig) -> None:
         model = str(DATA / "models" / "writer")
         self.writer = PolicyFiles(model, identify_model(model, None))
         self._tokenizer = load_tokenizer(self.writer)
@@ -60,7 +60,7 @@ class Lab:
         self._held_out = prompts.filter(pa.array(split == "eval")).slice(0, n_held_out)
         candidates = self._answers(self.writer, train_prompts, 4, seed=1)
         scores = _with_aspects(self._scores(train_prompts, candidates), candidates)
-        self.pairs = pair_candidates(train_prompts, candidates, scores, PairingConfig(soft_labels=True)).pairs
+        self.pairs = pair_candidates(train_prompts, candidates, scores, pairing).pairs
         self._start = load_policy(self.writer.model)
 
     def train(self, settings: dict, folder: Path) -> TrainingResult:

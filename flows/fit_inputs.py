@@ -20,6 +20,7 @@ from generation.messages import BadPromptError, Messages, parse_messages
 from generation.schema import CONTEXT_CHARS, DROPS
 from generation.sources import Row, read_sources, source_files
 from judging.schema import PAIRS
+from training.rows.holdout import take_train_split
 from training.schema import SFT_ROWS
 
 
@@ -64,9 +65,10 @@ def read_answers(source: Path, file_format: str | None) -> FitInput:
     if columns is None or "chosen" in columns:
         pairs = read_pairs(source, file_format)
         answers = _Answers(source.name)
-        for row in pairs.rows.to_pylist():
+        split = take_train_split(pairs.rows)
+        for row in split.pairs.to_pylist():
             answers.add_chosen(row)
-        return FitInput(answers.rows(), pa.concat_tables([pairs.drops, answers.drops()]), pairs.read_as)
+        return FitInput(answers.rows(), pa.concat_tables([pairs.drops, split.drops, answers.drops()]), pairs.read_as)
     if {"prompt", "completion"} <= columns:
         read_as, read = "prompt, completion", _read_completion
     elif "messages" in columns:

@@ -92,6 +92,14 @@ def test_of_pairs_each_chosen_answer_is_learned_once_with_its_own_ids(tmp_path: 
     assert found.drops.select(["id", "reason"]).to_pylist() == [{"id": "chosen0#pair1", "reason": "duplicate_answer"}]
 
 
+def test_pairs_of_other_splits_are_not_learned(tmp_path: Path):
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.Table.from_pylist([pair(0), pair(1, split="eval")], schema=PAIRS), path)
+    found = read_answers(path, None)
+    assert found.rows["candidate_id"].to_pylist() == ["chosen0"]
+    assert found.drops.select(["id", "reason"]).to_pylist() == [{"id": "pair1", "reason": "not_train_split"}]
+
+
 def test_a_folder_of_filtered_pairs_is_read_without_its_ledger(tmp_path: Path):
     folder = tmp_path / "kept"
     folder.mkdir()
