@@ -3,7 +3,8 @@
 The writer answers each prompt four times, the reward model that is shipped with it labels all six pairs of them, as in
 the paper, and each loss trains the writer on these. Then every policy answers held-out prompts at temperature 1: its
 mean reward by the same reward model, and its divergence KL(policy || writer) in nats an answer from the same samples.
-Best-of-n has no training: its KL is at most ln n - (n - 1) / n. Preferred-FT and Unlikelihood are the paper's baselines; PPO is left out.
+Best-of-n has no training: its KL is at most ln n - (n - 1) / n. Preferred-FT and Unlikelihood are the paper's
+baselines; PPO is left out.
 
     python -m benchmarks.frontier --output DIR
 
