@@ -29,13 +29,13 @@ from judging.pairing.pairing_config import PairingConfig
 
 N_BEST = (1, 2, 4, 8, 16)
 SETTINGS: dict[str, list[dict]] = {
-    "DPO": [{"name": "dpo", "beta": beta} for beta in (0.1, 0.3, 1.0, 3.0)],
+    "DPO": [{"name": "dpo", "beta": beta} for beta in (0.1, 0.3, 1.0, 3.0, 10.0)],
     "IPO": [{"name": "ipo", "beta": beta} for beta in (0.1, 0.3, 1.0)],
     "SimPO": [{"name": "simpo", "beta": 2.0, "gamma_beta_ratio": ratio} for ratio in (0.0, 0.5)],
     "Unlikelihood": [{"name": "unlikelihood", "alpha": alpha} for alpha in (0.05, 0.1, 0.5)],
     "Preferred-FT": [{"name": "preferred_ft"}],
 }
-EPOCHS = (1, 3)
+EPOCHS = (2, 6)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ METRICS = pa.schema(
     ]
 )
 
+# Metrics of the machine, not of the policy: another try of the same training has others.
+MACHINE_METRICS = ("tokens_per_s", "distinct_tokens_per_s", "peak_memory_gib")
+
 # Part of every cache key of the stage; raised by hand when its code gives other answers for the same input.
 POLICY_VERSION = 2
 LOGPROBS_VERSION = 1

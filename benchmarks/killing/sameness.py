@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.tables import file_checksum
+from training.schema import MACHINE_METRICS
 
 ROWS, CURVE, WEIGHTS = 1e-3, 1e-5, 1e-5
 TIMES = {"seconds", "resumed_shards", "resumed_step"}  # facts of how a dataset was built, not of what it holds
@@ -84,6 +85,9 @@ def _compare_datasets(one: Path, other: Path, same: Sameness) -> None:
 
 def compare_rows(one: pa.Table, other: pa.Table, where: str, same: Sameness) -> None:
     """Compare two tables column by column; a table of metrics by its loss as well."""
+    is_metrics = one.column_names == ["step", "name", "value"]
+    if is_metrics:
+        one, other = _of_policy(one), _of_policy(other)
     if one.schema != other.schema or one.num_rows != other.num_rows:
         same.differences.append(f"{where}: other columns or another number of rows")
         return
@@ -93,10 +97,15 @@ def compare_rows(one: pa.Table, other: pa.Table, where: str, same: Sameness) -> 
             same.numbers("rows", pair, ROWS, f"{where} {column.name}")
         elif not one[column.name].equals(other[column.name]):
             same.differences.append(f"{where} {column.name}: other values")
-    if one.column_names == ["step", "name", "value"]:
+    if is_metrics:
         is_loss = np.array(one["name"].to_pylist()) == "loss"
         curves = [table["value"].to_numpy().astype(float)[is_loss] for table in (one, other)]
         same.numbers("loss curve", curves, CURVE, f"{where} loss")
+
+
+def _of_policy(metrics: pa.Table) -> pa.Table:
+    """Leave out how fast and how large the machine was."""
+    return metrics.filter(pa.array([name not in MACHINE_METRICS for name in metrics["name"].to_pylist()]))
 
 
 def _compare_weights(one: Path, other: Path, same: Sameness) -> None:

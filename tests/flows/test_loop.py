@@ -9,11 +9,10 @@ import time
 import urllib.request
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.killing.sameness import Sameness, compare_rows
 from flows.store import Store
 from flows.unused import referenced_keys
 
@@ -143,20 +142,11 @@ def test_a_run_killed_while_it_samples_goes_on_from_its_shards(
     assert {path: path.stat().st_mtime_ns for path in first_shard} == written
     undisturbed = tmp_path / "undisturbed"
     served_prefloop(*command, "--workspace", undisturbed)
+    same = Sameness()
     for path in sorted(undisturbed.rglob("part-*.parquet")):
         twin = killed / path.relative_to(undisturbed)
-        assert_same_rows(pq.read_table(twin), pq.read_table(path))
-
-
-def assert_same_rows(one: pa.Table, other: pa.Table) -> None:
-    """Equal but for the last bits of numbers: a resumed run batches its rows differently."""
-    assert one.schema == other.schema
-    for field in one.schema:
-        if pa.types.is_floating(field.type):
-            numbers = [column[field.name].to_numpy(zero_copy_only=False) for column in (one, other)]
-            np.testing.assert_allclose(*numbers, rtol=1e-3, atol=1e-3, err_msg=field.name)
-        else:
-            assert one[field.name].equals(other[field.name]), field.name
+        compare_rows(pq.read_table(twin), pq.read_table(path), path.name, same)
+    assert same.differences == []
 
 
 def _wait_for_shards(workspace: Path, count: int, process: subprocess.Popen) -> list[Path]:
