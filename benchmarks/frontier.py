@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="Folder for policies, figures and picture.")
     parser.add_argument("--prompts", type=int, default=192, help="Training prompts, 4 answers each (192).")
     parser.add_argument("--held-out", type=int, default=192, help="Held-out prompts (192).")
-    parser.add_argument("--learning-rate", type=float, default=3e-4, help="Peak learning rate of every loss (3e-4).")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="Peak learning rate of every loss (1e-4).")
     parser.add_argument("--only", nargs="*", choices=SETTINGS, default=list(SETTINGS), help="Methods.")
     asked = parser.parse_args()
     asked.output.mkdir(parents=True, exist_ok=True)
