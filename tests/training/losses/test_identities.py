@@ -23,7 +23,7 @@ AT_REFERENCE = {
 }  # fmt: skip
 
 
-def same(name, other, cases=CASES, fields=None, other_fields=None):
+def assert_same_losses(name, other, cases=CASES, fields=None, other_fields=None):
     left, right = (losses_of(n, pairs_of(cases), **(f or {})) for n, f in ((name, fields), (other, other_fields)))
     torch.testing.assert_close(left, right)
 
@@ -60,23 +60,23 @@ def test_losses_become_dpo_where_their_term_is_off():
         "cdpo": {"epsilon": 0.0}, "robust": {"epsilon": 0.0}, "ld_dpo": {"alpha": 1.0}, "r_dpo": {"alpha": 0.0},
         "dpop": {"penalty": 0.0}, "odpo": {"alpha": 0.0}, "margin_dpo": {"scale": 0.0},
     }.items():  # fmt: skip
-        same(name, "dpo", fields=fields)
+        assert_same_losses(name, "dpo", fields=fields)
 
 
 def test_cdpo_is_soft_labels_of_one_minus_epsilon():
     sure = [Case(c.policy_chosen, c.policy_rejected, c.ref_chosen, c.ref_rejected, {"soft_label": 0.8}) for c in CASES]
-    same("cdpo", "soft_dpo", sure, {"epsilon": 0.2})
+    assert_same_losses("cdpo", "soft_dpo", sure, {"epsilon": 0.2})
 
 
 def test_answers_of_equal_length_make_length_no_matter():
-    same("ln_dpo", "dpo", EVEN, {"beta": 5.0}, {"beta": 2.5})
-    same("ld_dpo", "dpo", EVEN)
-    same("r_dpo", "dpo", EVEN)
+    assert_same_losses("ln_dpo", "dpo", EVEN, {"beta": 5.0}, {"beta": 2.5})
+    assert_same_losses("ld_dpo", "dpo", EVEN)
+    assert_same_losses("r_dpo", "dpo", EVEN)
 
 
 def test_simpo_on_one_token_without_margin_is_cpo_without_likelihood():
     short = [Case([-0.3], [-0.8], [0.0], [0.0]), Case([-1.3], [-0.2], [0.0], [0.0])]
-    same("simpo", "cpo", short, {"beta": 2.0, "gamma_beta_ratio": 0.0}, {"beta": 2.0, "alpha": 0.0})
+    assert_same_losses("simpo", "cpo", short, {"beta": 2.0, "gamma_beta_ratio": 0.0}, {"beta": 2.0, "alpha": 0.0})
 
 
 def test_likelihood_terms_add_up():
